@@ -1,0 +1,3 @@
+//! Wardline: an inline guardrail gateway for LLM APIs.
+
+pub mod telemetry;

@@ -1,0 +1,661 @@
+//! Every metric on one page.
+//!
+//! Names follow Prometheus' naming rules; `gen_ai_*` series carry the names that OpenTelemetry's generative-AI
+//! conventions map to. Label values are configured names or fixed words: never a prompt, a user, a key, or a model
+//! name that a client made up.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// The labels under which one model call is counted (OpenTelemetry's generative-AI conventions).
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// `gen_ai_operation_name`, e.g. `chat`.
+    pub operation: &'a str,
+    /// `gen_ai_provider_name`: the configured upstream's name.
+    pub provider: &'a str,
+    /// `gen_ai_request_model`: a configured model name, else `other`.
+    pub model: &'a str,
+}
+
+/// One rule's verdict on one stage of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Decision<'a> {
+    /// Policy name.
+    pub policy: &'a str,
+    /// Rule id within the policy.
+    pub rule: &'a str,
+    /// `input` or `output`.
+    pub stage: &'static str,
+    /// `allow`, `deny` or `modify`.
+    pub verdict: &'static str,
+    /// What was done: `allow`, `audit`, `redact`, `revise`, `block`.
+    pub action: &'static str,
+    /// `enforce` or `shadow`.
+    pub mode: &'static str,
+}
+
+/// How a policy reload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    /// A new revision is in force.
+    Applied,
+    /// Nothing had changed.
+    Unchanged,
+    /// The files were refused; the revision in force stays.
+    Refused,
+}
+
+impl ReloadOutcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What a classifier's scheduler reports about itself.
+#[derive(Clone, Debug)]
+pub struct ModelGauges {
+    depth: IntGauge,
+    truncated: IntCounter,
+    queue: prometheus::Histogram,
+    tokenize: prometheus::Histogram,
+    inference: prometheus::Histogram,
+    batch_size: prometheus::Histogram,
+    batch_tokens: prometheus::Histogram,
+}
+
+impl ModelGauges {
+    /// Texts and windows waiting for a worker.
+    pub fn queue_depth(&self, waiting: usize) {
+        self.depth.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
+    /// How long one text waited before a worker took it.
+    pub fn queued(&self, waited: Duration) {
+        self.queue.observe(waited.as_secs_f64());
+    }
+
+    /// How long one text took to be cut into tokens.
+    pub fn tokenized(&self, took: Duration) {
+        self.tokenize.observe(took.as_secs_f64());
+    }
+
+    /// One run of the model: how many windows, how many tokens with padding counted, how long.
+    pub fn inferred(&self, windows: usize, tokens: usize, took: Duration) {
+        self.batch_size.observe(count(windows));
+        self.batch_tokens.observe(count(tokens));
+        self.inference.observe(took.as_secs_f64());
+    }
+
+    /// A text was cut short. The design forbids it: the series exists so that its zero can be seen.
+    pub fn truncated(&self) {
+        self.truncated.inc();
+    }
+}
+
+/// Measures one stage of the corridor; nothing is recorded unless [`StageTimer::stop`] is called.
+#[derive(Debug)]
+pub struct StageTimer {
+    started: Instant,
+}
+
+impl StageTimer {
+    /// Starts now.
+    pub fn start() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    /// Records the stage (`parse`, `guard_in`, `guard_out`, `serialize`) of a route, and says how long it took.
+    pub fn stop(self, metrics: &Metrics, route: &'static str, stage: &'static str) -> Duration {
+        let took = self.started.elapsed();
+        metrics.overhead(route, stage, took);
+        took
+    }
+}
+
+/// All metrics of one gateway. Built once, shared by `Arc`, passed to the rooms; there is no global registry.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    http_requests: IntCounterVec,
+    http_inflight: IntGaugeVec,
+    request_duration: HistogramVec,
+    first_token: HistogramVec,
+    upstream_duration: HistogramVec,
+    token_usage: HistogramVec,
+    overhead: HistogramVec,
+    guard_eval: HistogramVec,
+    guard_decisions: IntCounterVec,
+    guard_failures: IntCounterVec,
+    model_depth: IntGaugeVec,
+    model_truncated: IntCounterVec,
+    model_queue: HistogramVec,
+    model_tokenize: HistogramVec,
+    model_inference: HistogramVec,
+    model_batch_size: HistogramVec,
+    model_batch_tokens: HistogramVec,
+    model_info: GaugeVec,
+    stream_hold: HistogramVec,
+    stream_held_bytes: IntGaugeVec,
+    stream_terminations: IntCounterVec,
+    stream_leaked: HistogramVec,
+    unscanned: IntCounterVec,
+    unscannable: IntCounterVec,
+    revision_outcomes: IntCounterVec,
+    revision_duration: HistogramVec,
+    upstream_requests: IntCounterVec,
+    upstream_errors: IntCounterVec,
+    client_retries: IntCounterVec,
+    pairs_sampled: IntCounterVec,
+    pairs_dropped: IntCounterVec,
+    pairs_buffer: IntGauge,
+    pairs_flush: Gauge,
+    reload_ok: IntGauge,
+    reload_ok_at: Gauge,
+    reloads: IntCounterVec,
+    policy_info: IntGaugeVec,
+    ready: IntGauge,
+}
+
+/// Buckets for our own work: 50 µs to 1 s.
+const FINE: &[f64] =
+    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
+/// Buckets for whole calls, as the conventions give them.
+const CALL: &[f64] = &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+/// Buckets for the time to the first token.
+const FIRST: &[f64] = &[
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0,
+];
+/// Buckets for token counts, as the conventions give them.
+const TOKENS: &[f64] = &[
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+];
+const BYTES: &[f64] = &[0.0, 1.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16_384.0];
+const SMALL: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
+
+const CALL_LABELS: &[&str] = &["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "error_type"];
+const MODEL_LABELS: &[&str] = &["model", "device"];
+
+impl Metrics {
+    /// Registers every metric, plus the process' own.
+    ///
+    /// # Errors
+    /// Two metrics with one name: a mistake in this file.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        let r = &registry;
+        let build = gauge_vec(r, "wardline_build_info", "What runs; the value is always 1.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        Ok(Self {
+            http_requests: counter(
+                r,
+                "wardline_http_requests_total",
+                "Requests answered.",
+                &["route", "method", "code"],
+            )?,
+            http_inflight: int_gauges(r, "wardline_http_inflight_requests", "Requests under way.", &["route"])?,
+            request_duration: hist(
+                r,
+                "gen_ai_server_request_duration_seconds",
+                "Request received to last byte sent.",
+                CALL_LABELS,
+                CALL,
+            )?,
+            first_token: hist(
+                r,
+                "gen_ai_server_time_to_first_token_seconds",
+                "Request received to first answer bytes released.",
+                CALL_LABELS,
+                FIRST,
+            )?,
+            upstream_duration: hist(
+                r,
+                "gen_ai_client_operation_duration_seconds",
+                "Upstream call, first byte sent to last byte read.",
+                CALL_LABELS,
+                CALL,
+            )?,
+            token_usage: hist(
+                r,
+                "gen_ai_client_token_usage",
+                "Tokens a call, as the provider counts them.",
+                &["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_token_type"],
+                TOKENS,
+            )?,
+            overhead: hist(
+                r,
+                "wardline_overhead_duration_seconds",
+                "Time that the gateway itself added, by stage.",
+                &["route", "stage"],
+                FINE,
+            )?,
+            guard_eval: hist(
+                r,
+                "wardline_guard_eval_duration_seconds",
+                "One guard on one text.",
+                &["guard", "stage", "outcome"],
+                FINE,
+            )?,
+            guard_decisions: counter(
+                r,
+                "wardline_guard_decisions_total",
+                "What each rule decided.",
+                &["policy", "rule", "stage", "verdict", "action", "mode"],
+            )?,
+            guard_failures: counter(
+                r,
+                "wardline_guard_failures_total",
+                "Guards that could not decide, and which way the request then went.",
+                &["guard", "reason", "disposition"],
+            )?,
+            model_depth: int_gauges(r, "wardline_classifier_queue_depth", "Texts waiting for a worker.", &["model"])?,
+            model_truncated: counter(
+                r,
+                "wardline_classifier_truncated_inputs_total",
+                "Texts scored only in part. Must stay 0.",
+                &["model"],
+            )?,
+            model_queue: hist(
+                r,
+                "wardline_classifier_queue_duration_seconds",
+                "Wait for a worker.",
+                MODEL_LABELS,
+                FINE,
+            )?,
+            model_tokenize: hist(
+                r,
+                "wardline_classifier_tokenize_duration_seconds",
+                "Cutting one text into tokens.",
+                MODEL_LABELS,
+                FINE,
+            )?,
+            model_inference: hist(
+                r,
+                "wardline_classifier_inference_duration_seconds",
+                "One run of the model.",
+                MODEL_LABELS,
+                FINE,
+            )?,
+            model_batch_size: hist(r, "wardline_classifier_batch_size", "Windows in one run.", MODEL_LABELS, SMALL)?,
+            model_batch_tokens: hist(
+                r,
+                "wardline_classifier_batch_tokens",
+                "Tokens in one run, padding counted.",
+                MODEL_LABELS,
+                TOKENS,
+            )?,
+            model_info: gauge_vec(
+                r,
+                "wardline_classifier_info",
+                "Loaded models and the device that serves them; the value is always 1.",
+                &["model", "revision", "device"],
+            )?,
+            stream_hold: hist(
+                r,
+                "wardline_stream_hold_duration_seconds",
+                "How long answer text was held before its release.",
+                &["route"],
+                FINE,
+            )?,
+            stream_held_bytes: int_gauges(
+                r,
+                "wardline_stream_held_bytes",
+                "Answer bytes held back at the moment.",
+                &["route"],
+            )?,
+            stream_terminations: counter(
+                r,
+                "wardline_stream_terminations_total",
+                "How streams ended.",
+                &["route", "reason"],
+            )?,
+            stream_leaked: hist(
+                r,
+                "wardline_stream_leaked_bytes",
+                "Bytes released after the first offending one of a blocked stream. 0 unless a rule runs in shadow.",
+                &["policy"],
+                BYTES,
+            )?,
+            unscanned: counter(
+                r,
+                "wardline_unscanned_bytes_total",
+                "Bytes of guarded text that went on without a scan. Must stay 0.",
+                &["route"],
+            )?,
+            unscannable: counter(
+                r,
+                "wardline_unscannable_requests_total",
+                "Requests refused because they could not be read strictly.",
+                &["route", "reason"],
+            )?,
+            revision_outcomes: counter(
+                r,
+                "wardline_revision_outcomes_total",
+                "How critique and revision ended.",
+                &["policy", "outcome"],
+            )?,
+            revision_duration: hist(
+                r,
+                "wardline_revision_duration_seconds",
+                "Critique and revision of one answer.",
+                &["policy"],
+                CALL,
+            )?,
+            upstream_requests: counter(
+                r,
+                "wardline_upstream_requests_total",
+                "Answers by upstream and status.",
+                &["upstream", "code"],
+            )?,
+            upstream_errors: counter(
+                r,
+                "wardline_upstream_errors_total",
+                "Upstream calls that brought no answer.",
+                &["upstream", "error_type"],
+            )?,
+            client_retries: counter(
+                r,
+                "wardline_client_retries_total",
+                "Requests that an SDK marked as its own retry.",
+                &["sdk"],
+            )?,
+            pairs_sampled: counter(
+                r,
+                "wardline_pairs_sampled_total",
+                "Preference rows handed to the sink.",
+                &["sink"],
+            )?,
+            pairs_dropped: counter(
+                r,
+                "wardline_pairs_dropped_total",
+                "Preference rows that were lost, and why.",
+                &["sink", "reason"],
+            )?,
+            pairs_buffer: int_gauge(r, "wardline_pairs_buffer_rows", "Preference rows not yet on disk.")?,
+            pairs_flush: gauge(
+                r,
+                "wardline_pairs_last_flush_timestamp_seconds",
+                "When preference rows last reached the disk.",
+            )?,
+            reload_ok: int_gauge(
+                r,
+                "wardline_config_last_reload_successful",
+                "1 when the last policy reload was taken, 0 when it was refused.",
+            )?,
+            reload_ok_at: gauge(
+                r,
+                "wardline_config_last_reload_success_timestamp_seconds",
+                "When a policy reload was last taken.",
+            )?,
+            reloads: counter(r, "wardline_config_reloads_total", "Policy reloads by result.", &["result"])?,
+            policy_info: int_gauges(
+                r,
+                "wardline_policy_info",
+                "The policy revision in force; the value is always 1.",
+                &["policy", "revision"],
+            )?,
+            ready: int_gauge(
+                r,
+                "wardline_ready",
+                "1 once models are loaded and a policy is in force, until draining starts.",
+            )?,
+            registry,
+        })
+    }
+
+    /// The text exposition format (version 0.0.4) of everything registered.
+    ///
+    /// # Errors
+    /// An encoder failure.
+    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut page = Vec::with_capacity(32 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut page)?;
+        Ok(page)
+    }
+
+    /// A request came in on a route.
+    pub fn request_started(&self, route: &'static str) {
+        self.http_inflight.with_label_values(&[route]).inc();
+    }
+
+    /// A request's last byte has gone (or its client has).
+    pub fn request_ended(&self, route: &'static str) {
+        self.http_inflight.with_label_values(&[route]).dec();
+    }
+
+    /// A status was chosen for a request.
+    pub fn answered(&self, route: &'static str, method: &'static str, status: u16) {
+        let mut buffer = itoa::Buffer::new();
+        self.http_requests.with_label_values(&[route, method, buffer.format(status)]).inc();
+    }
+
+    /// A model call as the client saw it. `error_type` is empty for a success.
+    pub fn served(&self, call: &Call<'_>, error_type: &'static str, took: Duration) {
+        self.request_duration.with_label_values(&labels(call, error_type)).observe(took.as_secs_f64());
+    }
+
+    /// The first bytes of an answer were released to the client.
+    pub fn first_token(&self, call: &Call<'_>, after: Duration) {
+        self.first_token.with_label_values(&labels(call, "")).observe(after.as_secs_f64());
+    }
+
+    /// An upstream call ended.
+    pub fn upstream_called(&self, call: &Call<'_>, error_type: &'static str, took: Duration) {
+        self.upstream_duration.with_label_values(&labels(call, error_type)).observe(took.as_secs_f64());
+    }
+
+    /// Tokens as the provider reported them.
+    pub fn tokens(&self, call: &Call<'_>, input: u64, output: u64) {
+        for (kind, tokens) in [("input", input), ("output", output)] {
+            self.token_usage
+                .with_label_values(&[call.operation, call.provider, call.model, kind])
+                .observe(count(usize::try_from(tokens).unwrap_or(usize::MAX)));
+        }
+    }
+
+    /// Time that a stage of the corridor took: `parse`, `guard_in`, `guard_out`, `serialize`.
+    pub fn overhead(&self, route: &'static str, stage: &'static str, took: Duration) {
+        self.overhead.with_label_values(&[route, stage]).observe(took.as_secs_f64());
+    }
+
+    /// One guard has looked at one text. `outcome` is `ok`, `error` or `timeout`.
+    pub fn guard_evaluated(&self, guard: &str, stage: &'static str, outcome: &'static str, took: Duration) {
+        self.guard_eval.with_label_values(&[guard, stage, outcome]).observe(took.as_secs_f64());
+    }
+
+    /// A rule has decided.
+    pub fn decided(&self, decision: &Decision<'_>) {
+        let d = decision;
+        self.guard_decisions.with_label_values(&[d.policy, d.rule, d.stage, d.verdict, d.action, d.mode]).inc();
+    }
+
+    /// A guard could not decide; `disposition` is `open` or `closed`.
+    pub fn guard_failed(&self, guard: &str, reason: &'static str, disposition: &'static str) {
+        self.guard_failures.with_label_values(&[guard, reason, disposition]).inc();
+    }
+
+    /// The series of one loaded model on one device (`cpu`, `cuda`, `tensorrt`).
+    pub fn model(&self, model: &str, revision: &str, device: &str) -> ModelGauges {
+        self.model_info.with_label_values(&[model, revision, device]).set(1.0);
+        let both = &[model, device];
+        ModelGauges {
+            depth: self.model_depth.with_label_values(&[model]),
+            truncated: self.model_truncated.with_label_values(&[model]),
+            queue: self.model_queue.with_label_values(both),
+            tokenize: self.model_tokenize.with_label_values(both),
+            inference: self.model_inference.with_label_values(both),
+            batch_size: self.model_batch_size.with_label_values(both),
+            batch_tokens: self.model_batch_tokens.with_label_values(both),
+        }
+    }
+
+    /// Text of a stream was held this long before its release.
+    pub fn stream_held(&self, route: &'static str, held: Duration) {
+        self.stream_hold.with_label_values(&[route]).observe(held.as_secs_f64());
+    }
+
+    /// The bytes held back on a route changed by `change`.
+    pub fn stream_holding(&self, route: &'static str, change: i64) {
+        self.stream_held_bytes.with_label_values(&[route]).add(change);
+    }
+
+    /// A stream ended: `completed`, `blocked`, `client_gone`, `upstream_error`, `guard_error`, `idle_timeout`.
+    pub fn stream_ended(&self, route: &'static str, reason: &'static str) {
+        self.stream_terminations.with_label_values(&[route, reason]).inc();
+    }
+
+    /// A stream was blocked after `leaked` offending bytes had already gone.
+    pub fn stream_leaked(&self, policy: &str, leaked: usize) {
+        self.stream_leaked.with_label_values(&[policy]).observe(count(leaked));
+    }
+
+    /// Guarded text went on unscanned. Nothing calls this on purpose; 0 keeps the series visible.
+    pub fn unscanned(&self, route: &'static str, bytes: u64) {
+        self.unscanned.with_label_values(&[route]).inc_by(bytes);
+    }
+
+    /// A request was refused because it could not be read strictly.
+    pub fn unscannable(&self, route: &'static str, reason: &'static str) {
+        self.unscannable.with_label_values(&[route, reason]).inc();
+    }
+
+    /// A critique and revision ended: `accepted`, `unchanged`, `still_violating`, `failed`.
+    pub fn revised(&self, policy: &str, outcome: &'static str, took: Duration) {
+        self.revision_outcomes.with_label_values(&[policy, outcome]).inc();
+        self.revision_duration.with_label_values(&[policy]).observe(took.as_secs_f64());
+    }
+
+    /// An upstream answered.
+    pub fn upstream_answered(&self, upstream: &str, status: u16) {
+        let mut buffer = itoa::Buffer::new();
+        self.upstream_requests.with_label_values(&[upstream, buffer.format(status)]).inc();
+    }
+
+    /// An upstream call brought no answer: `connect`, `first_byte_timeout`, `idle_timeout`, `total_timeout`, `reset`.
+    pub fn upstream_failed(&self, upstream: &str, error_type: &'static str) {
+        self.upstream_errors.with_label_values(&[upstream, error_type]).inc();
+    }
+
+    /// An SDK said that this request is a retry of its own.
+    pub fn client_retried(&self, sdk: &'static str) {
+        self.client_retries.with_label_values(&[sdk]).inc();
+    }
+
+    /// A preference row was handed to the sink.
+    pub fn pair_sampled(&self, sink: &'static str) {
+        self.pairs_sampled.with_label_values(&[sink]).inc();
+    }
+
+    /// Preference rows were lost: `queue_full`, `write_error`, `too_large`.
+    pub fn pairs_dropped(&self, sink: &'static str, reason: &'static str, rows: u64) {
+        self.pairs_dropped.with_label_values(&[sink, reason]).inc_by(rows);
+    }
+
+    /// Preference rows that are not yet on disk.
+    pub fn pairs_buffered(&self, rows: usize) {
+        self.pairs_buffer.set(i64::try_from(rows).unwrap_or(i64::MAX));
+    }
+
+    /// Preference rows have reached the disk.
+    pub fn pairs_flushed(&self) {
+        self.pairs_flush.set(now());
+    }
+
+    /// A policy reload ended.
+    pub fn reloaded(&self, outcome: ReloadOutcome) {
+        self.reloads.with_label_values(&[outcome.as_str()]).inc();
+        self.reload_ok.set(i64::from(outcome != ReloadOutcome::Refused));
+        if outcome != ReloadOutcome::Refused {
+            self.reload_ok_at.set(now());
+        }
+    }
+
+    /// The policy revision now in force.
+    pub fn policy_in_force(&self, policy: &str, revision: &str) {
+        self.policy_info.reset();
+        self.policy_info.with_label_values(&[policy, revision]).set(1);
+    }
+
+    /// Whether new traffic should be sent here.
+    pub fn ready(&self, ready: bool) {
+        self.ready.set(i64::from(ready));
+    }
+}
+
+fn labels<'a>(call: &Call<'a>, error_type: &'static str) -> [&'a str; 4] {
+    [call.operation, call.provider, call.model, error_type]
+}
+
+/// A count as a sample. Counts above 2^52 lose digits, which no histogram can show anyway.
+#[expect(clippy::cast_precision_loss, reason = "samples are f64 by the format")]
+fn count(n: usize) -> f64 {
+    n as f64
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+fn counter(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+    r.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn int_gauges(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    r.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn gauge_vec(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+    let metric = GaugeVec::new(Opts::new(name, help), labels)?;
+    r.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn int_gauge(r: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let metric = IntGauge::new(name, help)?;
+    r.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn gauge(r: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+    let metric = Gauge::new(name, help)?;
+    r.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn hist(
+    r: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> Result<HistogramVec, prometheus::Error> {
+    let metric = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?;
+    r.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
