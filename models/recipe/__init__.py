@@ -1,0 +1,1 @@
+"""The pieces of the training recipe: data, generators, augmentation, network, scoring."""
