@@ -1,0 +1,67 @@
+//! What an operator can set about a classifier.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// One classifier: where its files are, what runs it, and how much work it accepts.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The folder that holds `manifest.json` and the files it names.
+    pub dir: PathBuf,
+    /// Worker threads on a CPU, each with a session of its own. 0: one for each core.
+    pub threads: usize,
+    /// The ONNX Runtime library. Unset: `ORT_DYLIB_PATH`, then `.ort/` beside the working directory or the executable,
+    /// then the system's.
+    pub runtime: Option<PathBuf>,
+    /// What the model runs on.
+    pub device: Device,
+    /// What to do when a GPU was wanted and cannot serve.
+    pub on_missing_gpu: MissingGpu,
+    /// Texts accepted and not yet answered; the next one is turned away at once.
+    pub max_concurrent_requests: usize,
+    /// Tokens in one text, without the special ones. A longer text is refused whole, never cut short.
+    pub max_input_tokens: usize,
+    /// Tokens in one run of the model, padding counted. Matters only to backends that batch.
+    pub max_batch_tokens: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("models/guard"),
+            threads: 0,
+            runtime: None,
+            device: Device::Auto,
+            on_missing_gpu: MissingGpu::Cpu,
+            max_concurrent_requests: 512,
+            max_input_tokens: 32_768,
+            max_batch_tokens: 16_384,
+        }
+    }
+}
+
+/// What a model runs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Device {
+    /// CUDA where the runtime library was built with it, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU, whatever else there is.
+    Cpu,
+    /// CUDA.
+    Cuda,
+}
+
+/// What to do when a GPU was wanted and cannot serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingGpu {
+    /// Serve from the CPU; say so in the log, at error level, and in the device label.
+    #[default]
+    Cpu,
+    /// Refuse to load.
+    Refuse,
+}

@@ -1,0 +1,278 @@
+//! From a folder of files to backends that have shown that they work.
+
+use std::io;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use ort::environment::Environment;
+
+use super::backend::{Backend, BackendError};
+use super::classifier::{Identity, Label};
+use super::config::{Config, Device, MissingGpu};
+use super::manifest::{Manifest, SelfTest};
+use super::model::{Model, OnnxBackend, Provider, cuda_is_built_in};
+use super::onnx;
+use super::runtime;
+use super::tokens::Tokens;
+use super::windows::Frame;
+
+/// Why a classifier cannot serve. Each says which file or setting, what was expected, and what to run.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A file cannot be read.
+    #[error("{}: {source}; the repository holds the model in models/guard, and `make models` makes it anew", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The manifest is not one.
+    #[error("{}: {reason}", path.display())]
+    Manifest {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it, with line and column where it is not JSON.
+        reason: String,
+    },
+    /// A file is not the one that the manifest describes.
+    #[error(
+        "{}: {what} is {found}, but the manifest says {expected}: the file was changed or is not whole; \
+         restore it from the repository, or run `make models`",
+        path.display()
+    )]
+    Mismatch {
+        /// Which file.
+        path: PathBuf,
+        /// `sha256` or `size in bytes`.
+        what: &'static str,
+        /// As in the manifest.
+        expected: String,
+        /// As on disk.
+        found: String,
+    },
+    /// A file is genuine, but the model in it is not one that is served here.
+    #[error("{}: refused: {reason}", path.display())]
+    Model {
+        /// Which file.
+        path: PathBuf,
+        /// What was found, and what was expected.
+        reason: String,
+    },
+    /// The model does not say here what it said where it was made.
+    #[error(
+        "{}: the self-test failed on {label}: {found:.4}, but the manifest says {expected:.4} (within {SELF_TEST_WITHIN}); \
+         the weights, the tokenizer or the runtime library are not those that the model was made with",
+        path.display()
+    )]
+    SelfTest {
+        /// The weights.
+        path: PathBuf,
+        /// Full label name.
+        label: String,
+        /// As in the manifest.
+        expected: f32,
+        /// As scored here.
+        found: f32,
+    },
+    /// ONNX Runtime is missing, too old, or no library for this machine.
+    #[error(
+        "ONNX Runtime ({}): {reason}; run `make ort` to fetch the pinned library, or set ORT_DYLIB_PATH \
+         (or the classifier's `runtime`) to one of version 1.{} or later",
+        library.display(), ort::MINOR_VERSION
+    )]
+    Runtime {
+        /// The library that was tried.
+        library: PathBuf,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// A GPU was wanted, cannot serve, and `on_missing_gpu` is `refuse`.
+    #[error("no GPU to serve from: {0}; set `on_missing_gpu: cpu` or `device: cpu` to serve from the CPU")]
+    Gpu(String),
+    /// A setting is out of range.
+    #[error("the classifier's `{name}` is out of range: expected {expected}")]
+    Setting {
+        /// Which.
+        name: &'static str,
+        /// What it takes.
+        expected: &'static str,
+    },
+    /// No backends, or no labels to score.
+    #[error("a classifier needs at least one backend and one label")]
+    Empty,
+    /// The system refused a worker thread.
+    #[error("a worker thread could not be started: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// How far a score may lie from the one in the manifest: int8 kernels differ a little between processors.
+const SELF_TEST_WITHIN: f32 = 0.05;
+
+/// A loaded model, ready to be served.
+pub(super) struct Served {
+    pub(super) backends: Vec<Box<dyn Backend>>,
+    pub(super) labels: Vec<Label>,
+    pub(super) identity: Identity,
+}
+
+/// Verifies, loads, self-tests.
+pub(super) fn load(config: &Config) -> Result<Served, LoadError> {
+    let dir = &config.dir;
+    let manifest = Manifest::read(dir)?;
+    let model = model(&manifest, dir)?;
+    let environment = runtime::environment(config.runtime.as_deref())?;
+    let weights = manifest.files.weights.asset.path(dir);
+
+    let start = |provider| sessions(&model, &environment, provider, config.threads);
+    let (sessions, device) = choose(config, cuda_is_built_in(), start)?
+        .map_err(|reason| LoadError::Model { path: weights.clone(), reason })?;
+    let labels = manifest.labels();
+    let mut backends: Vec<Box<dyn Backend>> = Vec::with_capacity(sessions.len());
+    for mut session in sessions {
+        // Every session: they are made alike, but each has run at least once before it meets traffic.
+        let cases = if backends.is_empty() { &manifest.self_test[..] } else { &manifest.self_test[..1] };
+        self_test(&mut session, cases, &labels, &weights)?;
+        backends.push(Box::new(session));
+    }
+    tracing::info!(
+        model = manifest.name,
+        revision = manifest.revision,
+        device,
+        workers = backends.len(),
+        "classifier loaded"
+    );
+    let identity = Identity { name: manifest.name, revision: manifest.revision, device };
+    Ok(Served { backends, labels, identity })
+}
+
+/// The files, read once and checked before anything is made of them.
+fn model(manifest: &Manifest, dir: &Path) -> Result<Model, LoadError> {
+    let files = &manifest.files;
+    let weights = files.weights.asset.read(dir)?;
+    onnx::check(&weights)
+        .map_err(|refusal| LoadError::Model { path: files.weights.asset.path(dir), reason: refusal.to_string() })?;
+    let tokens = Tokens::new(&files.tokenizer.read(dir)?)
+        .map_err(|reason| LoadError::Model { path: files.tokenizer.path(dir), reason })?;
+    let window = &manifest.window;
+    let frame = Frame { tokens: window.tokens, stride: window.stride, first: tokens.first, last: tokens.last };
+    Ok(Model {
+        weights,
+        precision: files.weights.precision,
+        tokens: Arc::new(tokens),
+        frame,
+        heads: manifest.heads.clone().into(),
+    })
+}
+
+/// One session for each CPU worker, one in all for a GPU.
+fn sessions(
+    model: &Model,
+    environment: &Environment,
+    provider: Provider,
+    threads: usize,
+) -> Result<Vec<OnnxBackend>, String> {
+    let workers = match (provider, threads) {
+        (Provider::Cuda, _) => 1,
+        (Provider::Cpu, 0) => thread::available_parallelism().map_or(1, NonZero::get),
+        (Provider::Cpu, threads) => threads,
+    };
+    (0..workers).map(|_| model.session(environment, provider)).collect()
+}
+
+/// Decides what serves, and starts it. A GPU that was wanted and fails is never passed over in silence.
+///
+/// The outer error is a refusal by configuration; the inner one is the CPU's, which has nothing to fall back on.
+fn choose<T>(
+    config: &Config,
+    cuda_built_in: bool,
+    start: impl Fn(Provider) -> Result<T, String>,
+) -> Result<Result<(T, &'static str), String>, LoadError> {
+    let wanted = match config.device {
+        Device::Cpu => false,
+        Device::Cuda => true,
+        Device::Auto => cuda_built_in,
+    };
+    if wanted {
+        match start(Provider::Cuda) {
+            Ok(started) => return Ok(Ok((started, "cuda"))),
+            Err(reason) if config.on_missing_gpu == MissingGpu::Refuse => return Err(LoadError::Gpu(reason)),
+            Err(reason) => tracing::error!(reason, "the GPU cannot serve: the classifier runs on the CPU, far slower"),
+        }
+    }
+    Ok(start(Provider::Cpu).map(|started| (started, "cpu")))
+}
+
+fn self_test(backend: &mut dyn Backend, cases: &[SelfTest], labels: &[Label], weights: &Path) -> Result<(), LoadError> {
+    let failed = |BackendError(reason)| LoadError::Model { path: weights.to_owned(), reason };
+    for case in cases {
+        let ids = backend.tokenize(&case.text).map_err(failed)?;
+        let mut best = vec![0.0_f32; labels.len()];
+        for window in backend.frame().cut(&ids) {
+            let rows = backend.infer(&[window]).map_err(failed)?;
+            for (best, score) in best.iter_mut().zip(rows.iter().flatten()) {
+                // Not `max`: it would pass over a NaN.
+                *best = if *score <= *best { *best } else { *score };
+            }
+        }
+        for (label, found) in labels.iter().map(ToString::to_string).zip(best) {
+            let Some(expected) = case.scores.get(&label).copied() else { continue };
+            // A difference that is NaN is not within.
+            if !((found - expected).abs() <= SELF_TEST_WITHIN) {
+                return Err(LoadError::SelfTest { path: weights.to_owned(), label, expected, found });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(device: Device, on_missing_gpu: MissingGpu) -> Config {
+        Config { device, on_missing_gpu, ..Config::default() }
+    }
+
+    fn no_gpu(provider: Provider) -> Result<Provider, String> {
+        if provider == Provider::Cuda { Err("cudaErrorNoDevice".to_owned()) } else { Ok(provider) }
+    }
+
+    #[test]
+    fn a_gpu_that_works_serves() {
+        for device in [Device::Auto, Device::Cuda] {
+            let served = choose(&config(device, MissingGpu::Refuse), true, Ok).unwrap();
+            assert_eq!(served, Ok((Provider::Cuda, "cuda")));
+        }
+    }
+
+    #[test]
+    fn a_gpu_that_fails_is_replaced_or_refused_as_configured() {
+        for device in [Device::Auto, Device::Cuda] {
+            let served = choose(&config(device, MissingGpu::Cpu), true, no_gpu).unwrap();
+            assert_eq!(served, Ok((Provider::Cpu, "cpu")));
+            let refused = choose(&config(device, MissingGpu::Refuse), true, no_gpu).unwrap_err();
+            assert!(refused.to_string().contains("cudaErrorNoDevice"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_cpu_serves_when_no_gpu_was_wanted() {
+        let fails_on_cuda = |provider| {
+            assert_eq!(provider, Provider::Cpu);
+            Ok(provider)
+        };
+        for (device, built_in) in [(Device::Cpu, true), (Device::Auto, false)] {
+            let served = choose(&config(device, MissingGpu::Refuse), built_in, fails_on_cuda).unwrap();
+            assert_eq!(served, Ok((Provider::Cpu, "cpu")));
+        }
+    }
+
+    #[test]
+    fn a_cpu_that_fails_is_an_error() {
+        let served = choose(&config(Device::Auto, MissingGpu::Cpu), true, |_| Err::<(), _>("no".to_owned())).unwrap();
+        assert_eq!(served, Err("no".to_owned()));
+    }
+}

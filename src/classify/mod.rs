@@ -1,0 +1,31 @@
+//! Text in, scores out: ONNX classifiers behind one scheduler.
+//!
+//! A [`Classifier`] owns its worker threads; each of them owns one [`Backend`] (one single-threaded ONNX Runtime
+//! session, or whatever a test brings). A text is cut into tokens, the tokens into overlapping windows, every window is
+//! scored, and the largest score of each label is the text's. One queue serves all callers and is never waited on by a
+//! timer: workers take what is there.
+//!
+//! What this room never does: score a text in part, run inference on the async runtime's threads, load bytes that were
+//! not verified against the manifest, or decide anything. Thresholds are carried as plain values; judging is for the
+//! guards.
+
+mod backend;
+mod batch;
+mod classifier;
+mod config;
+mod load;
+mod manifest;
+mod model;
+mod onnx;
+mod runtime;
+mod tokens;
+mod windows;
+
+#[cfg(test)]
+mod tests;
+
+pub use backend::{Backend, BackendError};
+pub use classifier::{Classifier, Label, ScoreError, Scores};
+pub use config::{Config, Device, MissingGpu};
+pub use load::LoadError;
+pub use windows::Frame;
