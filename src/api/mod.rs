@@ -1,0 +1,21 @@
+//! The wire dialects: what a request, an answer and a stream look like, and how to change a part of one without
+//! touching the rest.
+//!
+//! Pure: bytes in, bytes out. No sockets, no clock, no policy. Every string that a document carries ends up in a
+//! [`Segment`] (or a stream event's delta), so that a guard that reads the segments has read everything; what cannot be
+//! read is an error and never passed on. What nobody changes keeps its bytes.
+
+mod anthropic;
+mod call;
+mod dialect;
+mod error;
+pub mod json;
+mod openai;
+mod segment;
+pub mod sse;
+mod vocabulary;
+
+pub use call::{Call, InjectRole};
+pub use dialect::{Dialect, Limits, Origin, UnknownOrigin};
+pub use error::ReadError;
+pub use segment::Segment;
