@@ -3,5 +3,9 @@
 //! Source: the types of the official Python library, `anthropic/types`.
 
 mod call;
+mod event;
+mod render;
 
 pub(super) use call::{inject, messages, read_call};
+pub(super) use event::read_event;
+pub(super) use render::{Progress, error, refusal};

@@ -3,5 +3,9 @@
 //! Source: the types of the official Python library, `openai/types/chat`.
 
 mod call;
+mod event;
+mod render;
 
 pub(super) use call::{inject, messages, read_call};
+pub(super) use event::{forget_copies, read_event};
+pub(super) use render::{Progress, error, refusal};
