@@ -165,12 +165,12 @@ impl<'a> Gather<'a> {
 
     /// Adds one string to a draft; nothing for any other kind, or for a string that was taken before.
     pub(crate) fn leaf(&mut self, draft: &mut Draft, value: Value<'_>) {
-        self.add(draft, value, "\n", false);
+        self.add(draft, value, false);
     }
 
     /// Adds a string that holds JSON.
     pub(crate) fn nested(&mut self, draft: &mut Draft, value: Value<'_>) {
-        self.add(draft, value, "\n", true);
+        self.add(draft, value, true);
     }
 
     /// Adds every string in `value`, keys too, but for the words of the protocol.
@@ -217,14 +217,14 @@ impl<'a> Gather<'a> {
         self.segments
     }
 
-    fn add(&mut self, draft: &mut Draft, value: Value<'_>, joint: &str, nested: bool) {
+    fn add(&mut self, draft: &mut Draft, value: Value<'_>, nested: bool) {
         if std::mem::replace(&mut self.taken[value.index()], true) {
             return;
         }
         let Some(text) = value.as_str().filter(|text| !text.is_empty()) else { return };
         let segment = &mut draft.segment;
         if !segment.text.is_empty() {
-            segment.text.push_str(joint);
+            segment.text.push('\n');
         }
         let start = segment.text.len();
         segment.text.push_str(&text);

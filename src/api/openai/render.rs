@@ -97,7 +97,7 @@ impl Progress {
         if self.id.is_none() {
             self.id = text("id").map(std::borrow::Cow::into_owned);
         }
-        if let Some(model) = text("model").filter(|_| self.known.is_empty() || self.begun.is_empty()) {
+        if let Some(model) = text("model") {
             self.model = Some(model.into_owned());
         }
         if let Some(created) = root.get("created").and_then(Value::as_u64) {
