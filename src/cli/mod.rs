@@ -1,0 +1,3 @@
+//! The commands.
+
+mod demo_upstream;
