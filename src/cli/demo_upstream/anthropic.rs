@@ -24,7 +24,7 @@ pub(super) fn whole(ask: &Ask, answer: &Answer, id: &str) -> Value {
             json!([{"type": "tool_use", "id": format!("toolu_demo_{id}"), "name": name, "input": arguments}])
         }
     };
-    message(ask, id, &content, stop_reason(answer), output_tokens(answer))
+    message(ask, id, &content, &stop_reason(answer), output_tokens(answer))
 }
 
 /// The frames of a stream.
@@ -42,7 +42,7 @@ pub(super) fn stream(ask: &Ask, answer: &Answer, id: &str) -> Vec<Bytes> {
         ),
     };
     let mut frames = vec![
-        event(&json!({"type": "message_start", "message": message(ask, id, &json!([]), Value::Null, 1)})),
+        event(&json!({"type": "message_start", "message": message(ask, id, &json!([]), &Value::Null, 1)})),
         event(&json!({"type": "content_block_start", "index": 0, "content_block": block})),
         event(&json!({"type": "ping"})),
     ];
@@ -65,7 +65,7 @@ fn event(data: &Value) -> Bytes {
     Bytes::from(format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap_or_default()))
 }
 
-fn message(ask: &Ask, id: &str, content: &Value, stop_reason: Value, output_tokens: usize) -> Value {
+fn message(ask: &Ask, id: &str, content: &Value, stop_reason: &Value, output_tokens: usize) -> Value {
     json!({
         "id": format!("msg_demo_{id}"),
         "type": "message",
