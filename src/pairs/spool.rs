@@ -26,12 +26,10 @@ use file::{SpoolFile, repair};
 /// The `sink` label of this spool's metrics.
 const SINK: &str = "spool";
 
-/// Where and how preference rows are kept.
+/// Where and how preference rows are kept. How many of them is for the policy to say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Whether rows are kept at all. How many is for the policy to say. Who starts the gateway asks.
-    pub enabled: bool,
     /// Directory of the files. It is made if it is not there, and belongs to this gateway's instances.
     pub dir: PathBuf,
     /// A file that has reached this many bytes is closed, and a new one begun. A row that is longer is dropped.
@@ -47,7 +45,6 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            enabled: false,
             dir: PathBuf::from("pairs"),
             max_file_bytes: 64 << 20,
             queue_rows: 1024,

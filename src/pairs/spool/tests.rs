@@ -5,7 +5,7 @@ use super::*;
 use crate::pairs::pair::tests::draft;
 
 fn config(dir: &Path) -> Config {
-    Config { enabled: true, dir: dir.to_owned(), ..Config::default() }
+    Config { dir: dir.to_owned(), ..Config::default() }
 }
 
 fn metrics() -> Arc<Metrics> {
