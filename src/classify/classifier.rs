@@ -159,7 +159,7 @@ pub enum ScoreError {
     /// The text is over `max_input_tokens`. Nothing of it was scored.
     #[error("the text has {tokens} tokens, over the cap of {cap}")]
     TooLong {
-        /// Tokens of the text; a lower bound where its bytes alone put it over the cap.
+        /// Tokens of the text; an estimate where its bytes alone put it over the cap.
         tokens: usize,
         /// `max_input_tokens`.
         cap: usize,

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::classify::manifest::hex;
+
 /// Inputs, output and weights of the graph: `logits = mean(input_ids) @ weights`.
 pub(super) struct Graph {
     pub(super) inputs: [&'static str; 2],
@@ -79,8 +81,7 @@ pub(super) fn folder(graph: &Graph, edit: impl FnOnce(&mut Value)) -> TempDir {
 /// Writes a file and describes it as a manifest does.
 pub(super) fn asset(path: &Path, content: &[u8]) -> Value {
     fs::write(path, content).unwrap();
-    let sha256: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
-    json!({"path": path.file_name().unwrap().to_str().unwrap(), "sha256": sha256, "bytes": content.len()})
+    json!({"path": path.file_name().unwrap().to_str().unwrap(), "sha256": hex(&Sha256::digest(content)), "bytes": content.len()})
 }
 
 /// `WordPiece` over the letters a to z: ids 4 to 29 at the start of a word, 30 to 55 within. Says that it truncates and

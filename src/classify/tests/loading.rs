@@ -102,7 +102,8 @@ fn a_name_cannot_lead_out_of_the_folder() {
 
 #[test]
 fn a_manifest_must_make_sense() {
-    let cases: [(&str, fn(&mut Value)); 12] = [
+    type Edit = fn(&mut Value);
+    let cases: [(&str, Edit); 12] = [
         ("format 2", |m| m["format"] = json!(2)),
         ("stride", |m| m["window"]["stride"] = json!(11)),
         ("stride", |m| m["window"]["stride"] = json!(0)),
@@ -135,7 +136,7 @@ fn a_self_test_that_differs_is_an_error() {
 
 #[test]
 fn a_graph_with_other_inputs_or_outputs_is_refused() {
-    let error = refused_graph(&Graph { inputs: ["ids", "attention_mask"], ..Graph::default() });
+    let error = refused_graph(&Graph { inputs: ["tokens", "attention_mask"], ..Graph::default() });
     assert!(error.to_string().contains("inputs are") && error.to_string().contains("input_ids"), "{error}");
     let error = refused_graph(&Graph { element: 6, ..Graph::default() });
     assert!(error.to_string().contains("expected int64"), "{error}");

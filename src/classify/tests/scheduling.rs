@@ -49,6 +49,7 @@ fn content(window: &[u32]) -> String {
 }
 
 /// Label `digit`: the largest digit in the window, in tenths. Label `any`: always 0.5.
+#[expect(clippy::unnecessary_wraps, reason = "has the shape of a script")]
 fn digits(windows: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, BackendError> {
     let digit = |window: &[u32]| content(window).chars().filter_map(|c| c.to_digit(10)).max().unwrap_or(0);
     Ok(windows.iter().map(|window| vec![f32::from(u16::try_from(digit(window)).unwrap()) / 10.0, 0.5]).collect())
@@ -235,14 +236,14 @@ async fn callers_that_have_gone_are_skipped() {
 
 #[tokio::test]
 async fn a_long_text_stops_when_its_caller_goes() {
-    let (classifier, gate, log) = gated(1, &Config::default());
+    let (classifier, gate, ran) = gated(1, &Config::default());
     let long = ask(&classifier, &"a".repeat(500)).await;
     gate.wait_for(1);
     long.abort();
     assert!(long.await.unwrap_err().is_cancelled());
     gate.open();
     score(&classifier, "next").await.unwrap();
-    assert_eq!(*log.lock().unwrap(), ["aaaaaaaaaa", "next"]);
+    assert_eq!(*ran.lock().unwrap(), ["aaaaaaaaaa", "next"]);
 }
 
 #[tokio::test]
@@ -274,16 +275,16 @@ async fn a_place_is_free_again_after_every_kind_of_answer() {
 
 #[tokio::test]
 async fn a_short_text_does_not_wait_for_a_long_one() {
-    let (classifier, gate, log) = gated(1, &Config::default());
+    let (classifier, gate, ran) = gated(1, &Config::default());
     let long = ask(&classifier, &"a".repeat(42)).await;
     gate.wait_for(1);
     let short = ask(&classifier, "short").await;
     gate.open();
     assert!(long.await.unwrap().is_ok() && short.await.unwrap().is_ok());
-    let log = log.lock().unwrap();
+    let ran = ran.lock().unwrap();
     // The long text was cut before the short one came, so one further turn of it lies before.
-    assert_eq!(log.iter().position(|text| text == "short"), Some(2), "{log:?}");
-    assert_eq!(log.len(), 6);
+    assert_eq!(ran.iter().position(|text| text == "short"), Some(2), "{ran:?}");
+    assert_eq!(ran.len(), 6);
 }
 
 #[tokio::test]
