@@ -144,7 +144,7 @@ impl fmt::Display for Label {
 pub struct Scores {
     /// Probabilities in the order of [`Classifier::labels`], each the largest over all windows.
     pub values: Vec<f32>,
-    /// Windows that were scored: all of them.
+    /// Windows that were scored: all of them. None, and all values 0, for a text without tokens (white space).
     pub windows: usize,
     /// Tokens of the text, special ones not counted.
     pub tokens: usize,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::fixture::{Graph, asset, bytes, folder};
-use crate::classify::{Classifier, Config, LoadError, ScoreError};
+use crate::classify::{Classifier, Config, Device, LoadError, MissingGpu, ScoreError};
 use crate::telemetry::Metrics;
 
 fn config(dir: &Path) -> Config {
@@ -61,6 +61,23 @@ async fn the_cap_counts_tokens() {
     assert!(classifier.score(Arc::from("a ".repeat(50))).await.is_ok());
     let error = classifier.score(Arc::from("a ".repeat(51))).await.unwrap_err();
     assert_eq!(error, ScoreError::TooLong { tokens: 51, cap: 50 });
+}
+
+#[test]
+fn a_gpu_that_was_asked_for_serves_or_is_said_to_be_missing() {
+    let dir = folder(&Graph::default(), |_| {});
+    let load = |on_missing_gpu| {
+        let config = Config { device: Device::Cuda, on_missing_gpu, ..config(dir.path()) };
+        Classifier::load(&config, &Metrics::new().unwrap())
+    };
+    // On most machines there is none; where there is one, both serve from it.
+    match load(MissingGpu::Refuse) {
+        Ok(classifier) => assert_eq!(classifier.device(), "cuda"),
+        Err(error) => {
+            assert!(matches!(error, LoadError::Gpu(_)), "{error}");
+            assert_eq!(load(MissingGpu::Cpu).unwrap().device(), "cpu");
+        }
+    }
 }
 
 #[test]

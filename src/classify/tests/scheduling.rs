@@ -35,6 +35,7 @@ impl Backend for Scripted {
     }
 
     fn max_batch(&self) -> usize {
+        assert!(self.max_batch < 1_000, "as scripted");
         self.max_batch
     }
 }
@@ -164,7 +165,8 @@ async fn the_largest_score_of_all_windows_counts() {
         longest.replace_range(at..=at, "a");
     }
     assert_eq!(score(&classifier, &longest).await.unwrap().values, [0.0, 0.5]);
-    assert_eq!(score(&classifier, "").await.unwrap(), Scores { values: vec![0.0, 0.5], windows: 1, tokens: 0 });
+    // Nothing to judge: the backend is not asked.
+    assert_eq!(score(&classifier, "").await.unwrap(), Scores { values: vec![0.0, 0.0], windows: 0, tokens: 0 });
 }
 
 #[tokio::test]
@@ -177,6 +179,14 @@ async fn a_panic_costs_one_answer() {
         assert_eq!(score(&classifier, "boom!").await, Err(ScoreError::WorkerLost));
         assert_eq!(score(&classifier, "tokenizer panics").await, Err(ScoreError::WorkerLost));
         assert_eq!(score(&classifier, "4").await.unwrap().values, [0.4, 0.5]);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_where_none_was_thought_of_leaves_nobody_waiting() {
+    let (classifier, _) = served(1, usize::MAX, &Config::default(), digits);
+    for _ in 0..3 {
+        assert_eq!(score(&classifier, "1").await, Err(ScoreError::WorkerLost));
     }
 }
 
