@@ -5,10 +5,10 @@ pub mod telemetry;
 
 /// Stand-in for the api room, as far as policies speak of it; `pub mod api;` takes its place.
 pub mod api {
-    use serde::Deserialize;
+    use serde::{Deserialize, Serialize};
 
     /// Where a text comes from.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     #[expect(missing_docs, reason = "documented in the api room")]
     pub enum Origin {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::api::Origin;
@@ -78,7 +78,6 @@ pub struct Rule {
     /// When.
     pub stages: Stages,
     /// Whose text; `None` is everybody's.
-    #[serde(serialize_with = "origin_names")]
     pub origins: Option<Vec<Origin>>,
     /// What a hit leads to.
     pub action: Action,
@@ -335,11 +334,4 @@ pub struct KnownLabel {
     /// Thresholds that the model's manifest has calibrated, by name. Empty for a label that nobody should act on
     /// unasked, such as `benign`.
     pub thresholds: BTreeMap<String, f32>,
-}
-
-fn origin_names<S: Serializer>(origins: &Option<Vec<Origin>>, serializer: S) -> Result<S::Ok, S::Error> {
-    match origins {
-        Some(origins) => serializer.collect_seq(origins.iter().map(|origin| origin.as_str())),
-        None => serializer.serialize_none(),
-    }
 }

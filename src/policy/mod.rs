@@ -10,10 +10,14 @@
 mod checked;
 mod compile;
 mod constitution;
+#[cfg(test)]
+mod mistakes;
 mod problem;
 mod rules;
 mod schema;
 mod store;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use checked::{

@@ -129,3 +129,65 @@ fn look(dir: &Path) -> Vec<Seen> {
     });
     seen.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use notify::event::{CreateKind, DataChange, ModifyKind, RemoveKind, RenameMode};
+
+    use super::*;
+
+    #[test]
+    fn a_look_tells_edits_and_swapped_links_but_not_reading() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for version in ["..1", "..2"] {
+            fs::create_dir(at(version)).unwrap();
+            fs::write(at(version).join("default.yaml"), "rules: []\n").unwrap();
+        }
+        symlink("..1", at("..data")).unwrap();
+        symlink("..data/default.yaml", at("default.yaml")).unwrap();
+        let first = look(dir.path());
+        assert_eq!(first.len(), 1);
+        fs::read(at("default.yaml")).unwrap();
+        assert_eq!(look(dir.path()), first);
+
+        symlink("..2", at("..data_tmp")).unwrap();
+        fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        let second = look(dir.path());
+        assert_ne!(second, first);
+
+        fs::write(at("default.yaml"), "rules:  []\n").unwrap();
+        assert_ne!(look(dir.path()), second);
+        fs::remove_file(at("default.yaml")).unwrap();
+        assert_eq!(look(dir.path()), Vec::new());
+    }
+
+    #[test]
+    fn reading_is_no_change() {
+        for kind in [AccessKind::Read, AccessKind::Open(AccessMode::Read), AccessKind::Close(AccessMode::Read)] {
+            assert!(!writes(EventKind::Access(kind)), "{kind:?}");
+        }
+        for kind in [
+            EventKind::Access(AccessKind::Close(AccessMode::Write)),
+            EventKind::Create(CreateKind::File),
+            EventKind::Modify(ModifyKind::Data(DataChange::Any)),
+            EventKind::Modify(ModifyKind::Name(RenameMode::To)),
+            EventKind::Remove(RemoveKind::File),
+            EventKind::Any,
+        ] {
+            assert!(writes(kind), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_busy_directory_is_read_all_the_same_and_a_stop_is_heard() {
+        let (signals, received) = mpsc::channel();
+        signals.send(Signal::Changed).unwrap();
+        assert!(settled(&received));
+        signals.send(Signal::Changed).unwrap();
+        signals.send(Signal::Stop).unwrap();
+        assert!(!settled(&received));
+    }
+}
