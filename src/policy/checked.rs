@@ -1,6 +1,7 @@
 //! A policy after checking: what the rest of the gateway reads. Nothing here is optional unless absence means something.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -38,10 +39,13 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Writes the revision of everything that is set.
+    /// Writes the revision of everything that is set. The bytes hashed are the compact JSON of it, in the order of the
+    /// fields here.
     pub(super) fn sealed(mut self) -> Result<Self, serde_json::Error> {
         let digest = Sha256::digest(serde_json::to_vec(&self)?);
-        self.revision = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        for byte in digest.iter().take(6) {
+            let _ = write!(self.revision, "{byte:02x}");
+        }
         Ok(self)
     }
 }

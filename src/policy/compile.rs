@@ -24,7 +24,7 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Policy, 
     let rules = rules(source, &file.rules, &constitution, known, &mut found);
     let respond = keep(respond(source, file.respond), &mut found);
     let stream = keep(stream(source, &file.stream), &mut found);
-    let revise = keep(revise(source, file.revise), &mut found);
+    let revise = keep(revise(source, &file.revise), &mut found);
     let pairs = keep(pairs(source, &file.pairs), &mut found);
     let (Some(name), Some(respond), Some(stream), Some(revise), Some(pairs), true) =
         (name, respond, stream, revise, pairs, found.is_empty())
@@ -84,7 +84,7 @@ impl Source<'_> {
             let message = format!("expected a duration such as `400ms`, `2s` or `1m`, found `{}`", written.value);
             return Err(self.problem(written.referenced, message));
         };
-        if duration.is_zero() || duration > Duration::from_secs(600) {
+        if duration.is_zero() || duration > Duration::from_mins(10) {
             let message = format!("expected a duration above zero and up to 10m, found `{}`", written.value);
             return Err(self.problem(written.referenced, message));
         }
@@ -176,7 +176,7 @@ fn stream(source: Source<'_>, written: &schema::Stream) -> Result<StreamSettings
     Ok(StreamSettings { first_window_chars, window_chars, overlap_chars, hold })
 }
 
-fn revise(source: Source<'_>, written: schema::Revise) -> Result<ReviseSettings, Problem> {
+fn revise(source: Source<'_>, written: &schema::Revise) -> Result<ReviseSettings, Problem> {
     let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
     let timeout = source.duration(written.timeout.as_ref(), Duration::from_secs(30))?;
     let max_tokens = source.within(written.max_tokens.as_ref(), 1024, (1, 1 << 20))?;

@@ -10,6 +10,7 @@
 mod checked;
 mod compile;
 mod constitution;
+mod directory;
 #[cfg(test)]
 mod mistakes;
 mod problem;
