@@ -1,9 +1,10 @@
 //! A policy after checking: what the rest of the gateway reads. Nothing here is optional unless absence means something.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::api::Origin;
@@ -38,10 +39,13 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Writes the revision of everything that is set.
+    /// Writes the revision of everything that is set. The bytes hashed are the compact JSON of it, in the order of the
+    /// fields here.
     pub(super) fn sealed(mut self) -> Result<Self, serde_json::Error> {
         let digest = Sha256::digest(serde_json::to_vec(&self)?);
-        self.revision = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        for byte in digest.iter().take(6) {
+            let _ = write!(self.revision, "{byte:02x}");
+        }
         Ok(self)
     }
 }
@@ -78,7 +82,6 @@ pub struct Rule {
     /// When.
     pub stages: Stages,
     /// Whose text; `None` is everybody's.
-    #[serde(serialize_with = "origin_names")]
     pub origins: Option<Vec<Origin>>,
     /// What a hit leads to.
     pub action: Action,
@@ -335,11 +338,4 @@ pub struct KnownLabel {
     /// Thresholds that the model's manifest has calibrated, by name. Empty for a label that nobody should act on
     /// unasked, such as `benign`.
     pub thresholds: BTreeMap<String, f32>,
-}
-
-fn origin_names<S: Serializer>(origins: &Option<Vec<Origin>>, serializer: S) -> Result<S::Ok, S::Error> {
-    match origins {
-        Some(origins) => serializer.collect_seq(origins.iter().map(|origin| origin.as_str())),
-        None => serializer.serialize_none(),
-    }
 }

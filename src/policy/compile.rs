@@ -17,14 +17,14 @@ use crate::yaml::{self, Problem, Source};
 /// Checks one file against what is known. All mistakes that can be told apart are told at once.
 pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Policy, Vec<Problem>> {
     let source = Source { path, text };
-    let file = yaml::parse::<schema::File>(text).map_err(|error| vec![source.unreadable(&error)])?;
+    let file = yaml::parse::<schema::File>(text).map_err(|error| vec![unreadable(source, &error)])?;
     let mut found = Vec::new();
     let name = keep(name(source, file.name.as_ref()), &mut found);
     let constitution = constitution(source, &file.constitution, &mut found);
     let rules = rules(source, &file.rules, &constitution, known, &mut found);
     let respond = keep(respond(source, file.respond), &mut found);
     let stream = keep(stream(source, &file.stream), &mut found);
-    let revise = keep(revise(source, file.revise), &mut found);
+    let revise = keep(revise(source, &file.revise), &mut found);
     let pairs = keep(pairs(source, &file.pairs), &mut found);
     let (Some(name), Some(respond), Some(stream), Some(revise), Some(pairs), true) =
         (name, respond, stream, revise, pairs, found.is_empty())
@@ -37,6 +37,14 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Policy, 
     Policy { name, revision, description, constitution, inject, rules, respond, stream, revise, pairs, models }
         .sealed()
         .map_err(|error| vec![source.problem(Location::UNKNOWN, error.to_string())])
+}
+
+fn unreadable(source: Source<'_>, error: &serde_saphyr::Error) -> Problem {
+    let mut problem = source.unreadable(error);
+    if let serde_saphyr::Error::SerdeMissingField { field: "rules", .. } = error.without_snippet() {
+        problem.message.push_str(" (write `rules: []` for a policy without guards)");
+    }
+    problem
 }
 
 impl Source<'_> {
@@ -84,7 +92,7 @@ impl Source<'_> {
             let message = format!("expected a duration such as `400ms`, `2s` or `1m`, found `{}`", written.value);
             return Err(self.problem(written.referenced, message));
         };
-        if duration.is_zero() || duration > Duration::from_secs(600) {
+        if duration.is_zero() || duration > Duration::from_mins(10) {
             let message = format!("expected a duration above zero and up to 10m, found `{}`", written.value);
             return Err(self.problem(written.referenced, message));
         }
@@ -176,7 +184,7 @@ fn stream(source: Source<'_>, written: &schema::Stream) -> Result<StreamSettings
     Ok(StreamSettings { first_window_chars, window_chars, overlap_chars, hold })
 }
 
-fn revise(source: Source<'_>, written: schema::Revise) -> Result<ReviseSettings, Problem> {
+fn revise(source: Source<'_>, written: &schema::Revise) -> Result<ReviseSettings, Problem> {
     let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
     let timeout = source.duration(written.timeout.as_ref(), Duration::from_secs(30))?;
     let max_tokens = source.within(written.max_tokens.as_ref(), 1024, (1, 1 << 20))?;

@@ -1,5 +1,7 @@
 //! The constitution as models read it: the same file gives the same bytes, so that the provider's prompt cache stays warm.
 
+use std::fmt::Write as _;
+
 use super::checked::{Constitution, Principle};
 
 /// Preamble, an empty line, and the principles numbered in the file's order. No white space at either end; empty if
@@ -13,7 +15,7 @@ pub(super) fn render(preamble: &str, principles: Vec<Principle>) -> Constitution
             (false, _) => "\n",
         };
         text.push_str(gap);
-        text.push_str(&format!("{}. {}", index + 1, principle.text));
+        let _ = write!(text, "{}. {}", index + 1, principle.text);
     }
     Constitution { text, principles }
 }

@@ -10,10 +10,15 @@
 mod checked;
 mod compile;
 mod constitution;
+mod directory;
 mod error;
+#[cfg(test)]
+mod mistakes;
 mod rules;
 mod schema;
 mod store;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use checked::{

@@ -213,19 +213,16 @@ impl Rules<'_> {
     }
 
     fn threshold(&self, written: &Spanned<Threshold>, label: &KnownLabel) -> Result<f32, Problem> {
-        match &written.value {
-            Threshold::All(level) => self.level(level, label, written),
-            Threshold::PerLabel(levels) => match levels.iter().find(|(name, _)| name.value == label.name) {
-                Some((_, level)) => self.level(&level.value, label, level),
-                None => {
-                    let message = format!(
-                        "no threshold for label `{}` (add one, or list under `labels` only what you mean)",
-                        label.name
-                    );
-                    Err(self.source.problem(written.referenced, message))
-                }
-            },
+        let levels = match &written.value {
+            Threshold::All(level) => return self.level(level, label, written),
+            Threshold::PerLabel(levels) => levels,
+        };
+        if let Some((_, level)) = levels.iter().find(|(name, _)| name.value == label.name) {
+            return self.level(&level.value, label, level);
         }
+        let message =
+            format!("no threshold for label `{}` (add one, or list under `labels` only what you mean)", label.name);
+        Err(self.source.problem(written.referenced, message))
     }
 
     fn level<T>(&self, level: &Level, label: &KnownLabel, written: &Spanned<T>) -> Result<f32, Problem> {

@@ -17,6 +17,7 @@ use crate::api::Origin;
 #[serde(deny_unknown_fields, expecting = "a policy: a mapping with at least `rules`")]
 pub(super) struct File {
     /// By default the file's stem; if written it must be the same.
+    #[serde(default, deserialize_with = "written")]
     pub(super) name: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) description: String,
@@ -52,7 +53,9 @@ pub(super) struct Constitution {
 pub(super) struct Principle {
     pub(super) id: Spanned<String>,
     pub(super) text: Spanned<String>,
+    #[serde(default, deserialize_with = "written")]
     pub(super) critique: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "written")]
     pub(super) revision: Option<Spanned<String>>,
 }
 
@@ -69,15 +72,20 @@ pub(super) struct Rule {
     pub(super) id: Spanned<String>,
     pub(super) guard: Spanned<Guard>,
     pub(super) stages: Spanned<Vec<Spanned<Stage>>>,
+    #[serde(default, deserialize_with = "written")]
     pub(super) origins: Option<Spanned<Vec<Spanned<Origin>>>>,
+    #[serde(default, deserialize_with = "written")]
     pub(super) threshold: Option<Spanned<Threshold>>,
     pub(super) action: Spanned<Action>,
     #[serde(default)]
     pub(super) mode: Mode,
     #[serde(default)]
     pub(super) on_error: OnError,
+    #[serde(default, deserialize_with = "written")]
     pub(super) timeout: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "written")]
     pub(super) principle: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "written")]
     pub(super) message: Option<Spanned<String>>,
 }
 
@@ -85,9 +93,13 @@ pub(super) struct Rule {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a guard: `{ classifier: … }` or `{ entities: […], patterns: […] }`")]
 pub(super) struct Guard {
+    #[serde(default, deserialize_with = "written")]
     pub(super) classifier: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "written")]
     pub(super) labels: Option<Spanned<Vec<Spanned<String>>>>,
+    #[serde(default, deserialize_with = "written")]
     pub(super) entities: Option<Spanned<Vec<Spanned<String>>>>,
+    #[serde(default, deserialize_with = "written")]
     pub(super) patterns: Option<Spanned<Vec<Pattern>>>,
 }
 
@@ -126,6 +138,7 @@ pub(super) struct Respond {
     pub(super) on_input_block: InputBlock,
     #[serde(default)]
     pub(super) on_output_block: OutputBlock,
+    #[serde(default, deserialize_with = "written")]
     pub(super) message: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) disclose: Disclose,
@@ -136,9 +149,13 @@ pub(super) struct Respond {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Stream {
+    #[serde(default, deserialize_with = "written")]
     pub(super) first_window_chars: Option<Spanned<u32>>,
+    #[serde(default, deserialize_with = "written")]
     pub(super) window_chars: Option<Spanned<u32>>,
+    #[serde(default, deserialize_with = "written")]
     pub(super) overlap_chars: Option<Spanned<u32>>,
+    #[serde(default, deserialize_with = "written")]
     pub(super) hold: Option<Spanned<String>>,
 }
 
@@ -146,14 +163,22 @@ pub(super) struct Stream {
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Revise {
     pub(super) model: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "written")]
     pub(super) timeout: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "written")]
     pub(super) max_tokens: Option<Spanned<u32>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Pairs {
+    #[serde(default, deserialize_with = "written")]
     pub(super) rate: Option<Spanned<f64>>,
+}
+
+/// For what may be left out, but not left blank: `origins:` with nothing after it is an oversight and not "all".
+fn written<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 impl<'de> Deserialize<'de> for Threshold {

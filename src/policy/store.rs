@@ -1,7 +1,5 @@
 //! The policy in force: one snapshot, swapped whole, and how the last reload went.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -11,6 +9,7 @@ use serde::Deserialize;
 
 use super::checked::{Known, Policy};
 use super::compile::compile;
+use super::directory::{Seen, look, policy_files};
 use super::error::PolicyError;
 use crate::telemetry::{Metrics, ReloadOutcome};
 use crate::yaml::{self, Problem, Source};
@@ -59,8 +58,11 @@ pub struct Store<A> {
     known: Known,
     arm: Arm<A>,
     metrics: Arc<Metrics>,
+    /// The directory just before it was first read: where a watch takes up.
+    at_opening: Vec<Seen>,
     current: ArcSwap<Snapshot<A>>,
     /// Held for a whole reload, so that two of them cannot overtake each other.
+    reloading: Mutex<()>,
     last: Mutex<LastReload>,
 }
 
@@ -75,12 +77,20 @@ impl<A> Store<A> {
         metrics: Arc<Metrics>,
         arm: impl Fn(&Policy) -> Result<A, String> + Send + Sync + 'static,
     ) -> Result<Self, PolicyError> {
+        let at_opening = look(&config.dir);
         let (path, policy) = active(config, &known)?;
         let armed = arm(&policy).map_err(|reason| cannot_arm(path, &policy, reason))?;
-        let last =
-            Mutex::new(LastReload { at: SystemTime::now(), outcome: ReloadOutcome::Applied, problems: Vec::new() });
-        let current = ArcSwap::from_pointee(Snapshot { policy, armed });
-        let store = Self { config: config.clone(), known, arm: Box::new(arm), metrics, current, last };
+        let last = LastReload { at: SystemTime::now(), outcome: ReloadOutcome::Applied, problems: Vec::new() };
+        let store = Self {
+            config: config.clone(),
+            known,
+            arm: Box::new(arm),
+            metrics,
+            at_opening,
+            current: ArcSwap::from_pointee(Snapshot { policy, armed }),
+            reloading: Mutex::new(()),
+            last: Mutex::new(last),
+        };
         store.announce();
         store.metrics.reloaded(ReloadOutcome::Applied);
         Ok(store)
@@ -94,13 +104,14 @@ impl<A> Store<A> {
     /// Reads the directory again. What is sound and new is in force when this returns; of anything else the log tells,
     /// and nothing changes. Does file I/O: not for a thread that serves requests.
     pub fn reload(&self) -> ReloadOutcome {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let (outcome, problems) = match self.replace() {
             Ok(outcome) => (outcome, Vec::new()),
             Err(error) => (ReloadOutcome::Refused, self.refused(&error)),
         };
         self.metrics.reloaded(outcome);
-        *last = LastReload { at: SystemTime::now(), outcome, problems };
+        let ended = LastReload { at: SystemTime::now(), outcome, problems };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = ended;
         outcome
     }
 
@@ -112,6 +123,10 @@ impl<A> Store<A> {
     /// The directory that is read.
     pub fn dir(&self) -> &Path {
         &self.config.dir
+    }
+
+    pub(super) fn at_opening(&self) -> &[Seen] {
+        &self.at_opening
     }
 
     fn replace(&self) -> Result<ReloadOutcome, PolicyError> {
@@ -169,22 +184,6 @@ fn active(config: &Config, known: &Known) -> Result<(PathBuf, Policy), PolicyErr
             known: found.into_iter().map(|(_, policy)| policy.name).collect(),
         }),
     }
-}
-
-/// The directory's `*.yaml` and `*.yml` files by name. Hidden ones (editors, and `..data` of a mounted `ConfigMap`) are not policies.
-pub(super) fn policy_files(dir: &Path) -> Result<Vec<PathBuf>, PolicyError> {
-    let entries = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    let entries = entries.map_err(|source| PolicyError::Read { path: dir.to_owned(), source })?;
-    let mut files: Vec<PathBuf> =
-        entries.into_iter().map(|entry| entry.path()).filter(|path| is_policy(path)).collect();
-    files.sort();
-    Ok(files)
-}
-
-fn is_policy(path: &Path) -> bool {
-    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-    let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-    yaml && !hidden && !path.is_dir()
 }
 
 /// Outer error: cannot be read; inner: has mistakes.

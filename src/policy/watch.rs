@@ -4,10 +4,8 @@
 //! `ConfigMap` changes by one rename of the `..data` link that the files' links go through. Where notifications do not
 //! come (network mounts, no watches left), a look at the files every few seconds finds the change.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -16,7 +14,8 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use super::store::{Store, policy_files};
+use super::directory::{Seen, look};
+use super::store::Store;
 
 /// A writer seldom does it in one step: the directory has to be quiet for so long.
 const QUIET: Duration = Duration::from_millis(250);
@@ -56,7 +55,7 @@ impl<A: Send + Sync + 'static> Store<A> {
         let (signals, received) = mpsc::channel();
         let notifier = notifier(self.dir(), signals.clone());
         let store = Arc::clone(self);
-        let seen = look(store.dir());
+        let seen = store.at_opening().to_vec();
         let thread = thread::Builder::new().name("policy-watch".to_owned()).spawn(move || {
             // Notifications come for as long as the notifier lives.
             let _notifier = notifier;
@@ -85,6 +84,9 @@ fn settled(received: &Receiver<Signal>) -> bool {
     let patience = Instant::now() + PATIENCE;
     loop {
         let left = patience.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
         match received.recv_timeout(QUIET.min(left)) {
             Ok(Signal::Changed) => {}
             Err(RecvTimeoutError::Timeout) => return true,
@@ -117,15 +119,47 @@ fn writes(kind: EventKind) -> bool {
     }
 }
 
-/// What tells one state of a file from another without reading it: path, inode, length, time of change.
-type Seen = (PathBuf, u64, u64, i64, i64);
+#[cfg(test)]
+mod tests {
+    use notify::event::{CreateKind, DataChange, ModifyKind, RemoveKind, RenameMode};
 
-/// Through links, so that a swapped `..data` shows. A directory that cannot be read looks empty, as one without policies.
-fn look(dir: &Path) -> Vec<Seen> {
-    let files = policy_files(dir).unwrap_or_default();
-    let seen = files.into_iter().filter_map(|path| {
-        let file = fs::metadata(&path).ok()?;
-        Some((path, file.ino(), file.len(), file.ctime(), file.ctime_nsec()))
-    });
-    seen.collect()
+    use super::*;
+
+    #[test]
+    fn reading_is_no_change() {
+        for kind in [AccessKind::Read, AccessKind::Open(AccessMode::Read), AccessKind::Close(AccessMode::Read)] {
+            assert!(!writes(EventKind::Access(kind)), "{kind:?}");
+        }
+        for kind in [
+            EventKind::Access(AccessKind::Close(AccessMode::Write)),
+            EventKind::Create(CreateKind::File),
+            EventKind::Modify(ModifyKind::Data(DataChange::Any)),
+            EventKind::Modify(ModifyKind::Name(RenameMode::To)),
+            EventKind::Remove(RemoveKind::File),
+            EventKind::Any,
+        ] {
+            assert!(writes(kind), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_never_quiet_is_read_all_the_same() {
+        let (signals, received) = mpsc::channel();
+        let writer = thread::spawn(move || {
+            while signals.send(Signal::Changed).is_ok() {
+                thread::sleep(QUIET / 50);
+            }
+        });
+        assert!(settled(&received));
+        drop(received);
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn a_stop_is_heard_while_waiting_for_quiet() {
+        let (signals, received) = mpsc::channel();
+        signals.send(Signal::Changed).unwrap();
+        signals.send(Signal::Stop).unwrap();
+        assert!(!settled(&received));
+    }
 }

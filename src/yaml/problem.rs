@@ -50,7 +50,7 @@ impl Source<'_> {
     pub(crate) fn unreadable(&self, error: &YamlError) -> Problem {
         let error = error.without_snippet();
         let place = error.location().unwrap_or(Location::UNKNOWN);
-        if self.text.trim().is_empty() {
+        if self.text.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#'))) {
             return self.problem(place, "the file is empty");
         }
         let meant = match error {

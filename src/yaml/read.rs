@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy, Options};
 
 use super::problem::{Problem, Source};
@@ -46,7 +46,13 @@ pub(crate) fn text_of(path: &Path) -> io::Result<String> {
 
 /// Reads one document, strictly.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
-    serde_saphyr::from_str_with_options(text, options())
+    serde_saphyr::from_str_with_options(text, options()).map_err(|error| match error {
+        // A line indented too little ends its mapping early: what is wrong is the line, not the field after it.
+        serde_saphyr::Error::SerdeMissingField { .. } => {
+            serde_saphyr::from_str_with_options::<IgnoredAny>(text, options()).err().unwrap_or(error)
+        }
+        other => other,
+    })
 }
 
 fn options() -> Options {

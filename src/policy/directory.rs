@@ -1,0 +1,70 @@
+//! Which files are policies, and whether they are still the same.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::error::PolicyError;
+
+/// The directory's `*.yaml` and `*.yml` files by name. Hidden ones (editors, and `..data` of a mounted `ConfigMap`) are not policies.
+pub(super) fn policy_files(dir: &Path) -> Result<Vec<PathBuf>, PolicyError> {
+    let entries = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let entries = entries.map_err(|source| PolicyError::Read { path: dir.to_owned(), source })?;
+    let mut files: Vec<PathBuf> =
+        entries.into_iter().map(|entry| entry.path()).filter(|path| is_policy(path)).collect();
+    files.sort();
+    Ok(files)
+}
+
+fn is_policy(path: &Path) -> bool {
+    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    yaml && !hidden && !path.is_dir()
+}
+
+/// What tells one state of a file from another without reading it: path, inode, length, time of change.
+pub(super) type Seen = (PathBuf, u64, u64, i64, i64);
+
+/// Through links, so that a swapped `..data` shows. A directory that cannot be read looks empty, as one without policies.
+pub(super) fn look(dir: &Path) -> Vec<Seen> {
+    let files = policy_files(dir).unwrap_or_default();
+    let seen = files.into_iter().filter_map(|path| {
+        let file = fs::metadata(&path).ok()?;
+        Some((path, file.ino(), file.len(), file.ctime(), file.ctime_nsec()))
+    });
+    seen.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_look_tells_edits_and_swapped_links_but_not_reading() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for version in ["..1", "..2"] {
+            fs::create_dir(at(version)).unwrap();
+            fs::write(at(version).join("default.yaml"), "rules: []\n").unwrap();
+        }
+        symlink("..1", at("..data")).unwrap();
+        symlink("..data/default.yaml", at("default.yaml")).unwrap();
+        let first = look(dir.path());
+        assert_eq!(first.len(), 1);
+        fs::read(at("default.yaml")).unwrap();
+        assert_eq!(look(dir.path()), first);
+
+        symlink("..2", at("..data_tmp")).unwrap();
+        fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        let second = look(dir.path());
+        assert_ne!(second, first);
+
+        fs::write(at("default.yaml"), "rules:  []\n").unwrap();
+        assert_ne!(look(dir.path()), second);
+        fs::remove_file(at("default.yaml")).unwrap();
+        assert_eq!(look(dir.path()), Vec::new());
+    }
+}

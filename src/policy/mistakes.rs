@@ -1,0 +1,331 @@
+//! What the checks say to the mistakes that people make: place, key and words.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::compile::compile;
+use super::{Known, KnownLabel, Policy, PolicyError};
+use crate::yaml::Problem;
+
+/// A model with two heads, `benign` uncalibrated, and four recognisers.
+pub(super) fn known() -> Known {
+    let label = |head: &str, name: &str, thresholds: &[(&str, f32)]| KnownLabel {
+        head: head.into(),
+        name: name.into(),
+        thresholds: thresholds.iter().map(|(name, score)| ((*name).to_owned(), *score)).collect::<BTreeMap<_, _>>(),
+    };
+    Known {
+        labels: vec![
+            label("prompt_attack", "benign", &[]),
+            label("prompt_attack", "injection", &[("fpr_0.5", 0.91), ("fpr_1", 0.81)]),
+            label("prompt_attack", "attack", &[("fpr_0.5", 0.92), ("fpr_1", 0.82)]),
+            label("harm", "hate", &[("fpr_0.5", 0.93), ("fpr_1", 0.83)]),
+            label("harm", "violence", &[("fpr_0.5", 0.94)]),
+            label("tone", "rude", &[]),
+        ],
+        entities: ["EMAIL_ADDRESS", "CREDIT_CARD", "US_SSN", "IBAN_CODE"].map(String::from).to_vec(),
+    }
+}
+
+pub(super) fn checked(text: &str) -> Result<Policy, Vec<Problem>> {
+    compile(Path::new("policies/default.yaml"), text, &known())
+}
+
+/// Without a mistake. Each case below spoils one place of it.
+const SOUND: &str = "\
+name: default
+constitution:
+  preamble: Be good.
+  principles:
+    - id: harmless
+      text: Do no harm.
+      critique: What does harm?
+      revision: Take it out.
+    - id: honest
+      text: Do not lie.
+inject: { role: auto }
+rules:
+  - id: attack
+    guard: { classifier: prompt_attack, labels: [attack] }
+    stages: [input]
+    origins: [user, tool_result]
+    threshold: fpr_0.5
+    action: block
+    timeout: 2s
+  - id: harm
+    guard: { classifier: harm }
+    stages: [output]
+    threshold: { hate: 0.5, violence: fpr_0.5 }
+    action: revise
+    principle: honest
+  - id: pii
+    guard:
+      entities: [US_SSN]
+      patterns: [{ id: ticket, regex: 'TCK-\\d{6}' }]
+    stages: [input, output]
+    action: redact
+respond: { on_input_block: error, message: Sorry. }
+stream: { window_chars: 400, hold: 400ms }
+revise: { timeout: 30s, max_tokens: 1024, model: null }
+pairs: { rate: 0.5 }
+";
+
+/// What is written, what is written instead, where the mistake is, and what is said (in this order).
+type Case<'a> = (&'a str, &'a str, &'a str, &'a [&'a str]);
+
+fn each_is_told(cases: &[Case<'_>]) {
+    for (from, to, place, words) in cases {
+        assert_eq!(SOUND.matches(from).count(), 1, "not one place to spoil: {from}");
+        let problems = checked(&SOUND.replacen(from, to, 1)).expect_err(to);
+        let told = problems[0].to_string();
+        let start = format!("policies/default.yaml:{place}: ");
+        assert!(told.starts_with(&start), "{from:?} -> {to:?}\n  expected {start}\n  told     {told}");
+        let mut rest = &told[start.len()..];
+        for word in *words {
+            let at = rest.find(word);
+            assert!(at.is_some(), "{from:?} -> {to:?}\n  expected {word}\n  told     {told}");
+            rest = &rest[at.unwrap_or(0) + word.len()..];
+        }
+        assert_eq!(problems.len(), 1, "{from:?} -> {to:?}: {problems:?}");
+    }
+}
+
+#[test]
+fn without_a_mistake_nothing_is_told() {
+    checked(SOUND).unwrap();
+}
+
+#[test]
+fn names_that_do_not_exist() {
+    each_is_told(&[
+        (
+            "timeout: 2s",
+            "timeuot: 2s",
+            "19:5",
+            &["rules[0]: unknown field `timeuot`", "`timeout`", "did you mean `timeout`?"],
+        ),
+        ("- id: harm\n", "- idd: harm\n", "20:5", &["rules[1]: unknown field `idd`", "did you mean `id`?"]),
+        ("pairs:", "pair:", "35:1", &["unknown field `pair`, expected one of", "did you mean `pairs`?"]),
+        ("role: auto", "position: first", "11:11", &["inject: unknown field `position`, expected `role`"]),
+        (
+            "action: block",
+            "action: deny",
+            "18:13",
+            &["rules[0].action: unknown value `deny`", "`audit`, `redact`, `revise`, `block`"],
+        ),
+        ("[input]", "[inptu]", "15:14", &["rules[0].stages[0]: unknown value `inptu`", "did you mean `input`?"]),
+        (
+            "[user, tool_result]",
+            "[user, tool_results]",
+            "16:21",
+            &["rules[0].origins[1]", "did you mean `tool_result`?"],
+        ),
+        (
+            "classifier: prompt_attack",
+            "classifier: promptattack",
+            "14:26",
+            &[
+                "rules[0].guard.classifier: unknown classifier head `promptattack`",
+                "`prompt_attack`, `harm`",
+                "did you mean `prompt_attack`?",
+            ],
+        ),
+        (
+            "labels: [attack]",
+            "labels: [atack]",
+            "14:50",
+            &["`prompt_attack` has no label `atack`", "did you mean `attack`?"],
+        ),
+        (
+            "threshold: fpr_0.5\n",
+            "threshold: fpr_0.1\n",
+            "17:16",
+            &[
+                "rules[0].threshold: no threshold `fpr_0.1` is calibrated for `prompt_attack.attack`",
+                "`fpr_0.5`, `fpr_1`",
+            ],
+        ),
+        (
+            "violence: fpr_0.5",
+            "violence: fpr_1",
+            "23:39",
+            &["rules[1].threshold.violence", "`harm.violence`", "expected `fpr_0.5`"],
+        ),
+        (
+            "violence: fpr_0.5",
+            "violins: 0.5",
+            "23:29",
+            &["the rule has no label `violins`, expected one of `hate`, `violence`"],
+        ),
+        (
+            "principle: honest",
+            "principle: honesty",
+            "25:16",
+            &["unknown principle `honesty`", "`harmless`, `honest`", "did you mean `honest`?"],
+        ),
+        (
+            "[US_SSN]",
+            "[EMAIL_ADRESS]",
+            "28:18",
+            &["rules[2].guard.entities[0]: unknown entity", "did you mean `EMAIL_ADDRESS`?"],
+        ),
+    ]);
+}
+
+#[test]
+fn values_of_another_kind() {
+    each_is_told(&[
+        ("[input]", "input", "15:13", &["rules[0].stages: expected a list"]),
+        ("[US_SSN]", "", "28:15", &["rules[2].guard.entities: expected a list"]),
+        ("[user, tool_result]", "", "16:12", &["rules[0].origins: expected a list"]),
+        ("message: Sorry.", "message: ", "32:42", &["respond.message: expected a text, found nothing"]),
+        ("rate: 0.5", "rate: null", "35:16", &["pairs.rate: expected a number"]),
+        ("{ classifier: harm }", "harm", "21:12", &["rules[1].guard: expected a mapping"]),
+        ("timeout: 2s", "timeout: 2", "19:14", &["rules[0].timeout: expected a duration such as `400ms`", "found `2`"]),
+        ("hold: 400ms", "hold: 0ms", "33:36", &["stream.hold: expected a duration above zero"]),
+        ("window_chars: 400", "window_chars: many", "33:25", &["stream.window_chars: expected a whole number"]),
+        ("window_chars: 400", "window_chars: 4", "33:25", &["expected a number from 16 to 65536, found 4"]),
+        ("rate: 0.5", "rate: 50", "35:16", &["pairs.rate: expected a number from 0 to 1, found 50"]),
+        ("rate: 0.5", "rate: half", "35:16", &["pairs.rate: expected a number"]),
+        ("threshold: fpr_0.5\n", "threshold: 50\n", "17:16", &["expected a number above 0 and up to 1, found 50"]),
+        ("threshold: fpr_0.5\n", "threshold: 0\n", "17:16", &["expected a number above 0 and up to 1, found 0"]),
+        ("threshold: fpr_0.5\n", "threshold: .nan\n", "17:16", &["expected a finite number, found `.nan`"]),
+        (
+            "threshold: fpr_0.5\n",
+            "threshold: [0.5]\n",
+            "17:5",
+            &["rules[0].threshold: invalid type: sequence, expected a number above 0"],
+        ),
+        ("message: Sorry.", "message: ' '", "32:44", &["respond.message: expected a text, found blanks"]),
+        ("- id: attack", "- id: 'attack, you'", "13:9", &["rules[0].id: `attack, you` is no name"]),
+    ]);
+}
+
+#[test]
+fn what_is_missing_or_too_much() {
+    each_is_told(&[
+        ("    action: block\n", "", "18:5", &["rules[0]: missing field `action`"]),
+        ("      text: Do no harm.\n", "", "7:7", &["constitution.principles[0]: missing field `text`"]),
+        (
+            "    threshold: fpr_0.5\n",
+            "",
+            "14:12",
+            &["rules[0].guard: a classifier rule needs a `threshold`", "`fpr_0.5`, `fpr_1`"],
+        ),
+        ("hate: 0.5, violence", "violence", "23:16", &["rules[1].threshold: no threshold for label `hate`"]),
+        ("[input]", "[]", "15:13", &["rules[0].stages: a rule without stages would never look"]),
+        ("{ classifier: harm }", "{}", "21:12", &["rules[1].guard: a guard needs `classifier`, or"]),
+        ("labels: [attack]", "labels: []", "14:49", &["rules[0].guard.labels: a classifier rule needs a label"]),
+        ("{ classifier: harm }", "{ classifier: tone }", "21:26", &["head `tone` has no calibrated labels", "`rude`"]),
+        ("{ classifier: harm }", "{ classifier: harm, entities: [US_SSN] }", "21:12", &["one guard, one kind"]),
+        ("name: default\n", "name: default\nname: default\n", "2:1", &["name: `name` is written twice"]),
+        ("- id: pii", "- id: harm", "26:9", &["rules[2].id: rule `harm` is already on line 20"]),
+        ("- id: harmless", "- id: honest", "9:11", &["principle `honest` is already on line 5"]),
+        ("[attack]", "[attack, attack]", "14:58", &["label `attack` is already on line 14"]),
+        ("id: ticket", "id: US_SSN", "29:24", &["`US_SSN` is a built-in entity"]),
+        ("name: default", "name: other", "1:7", &["name: the policy in default.yaml is called `default`, not `other`"]),
+        ("pairs: ", "---\npairs: ", "36:1", &["one document"]),
+        (
+            "inject: { role: auto }",
+            "inject: &a { role: auto, <<: *a }",
+            "11:26",
+            &["merge keys (`<<`) are not allowed"],
+        ),
+        ("message: Sorry.", "message: !env SORRY", "32:49", &["unsupported tag `!env`"]),
+    ]);
+}
+
+#[test]
+fn combinations_that_cannot_work() {
+    each_is_told(&[
+        ("action: block", "action: redact", "18:13", &["rules[0].action: `redact` needs to know which characters"]),
+        ("action: block", "action: revise", "18:13", &["`revise` works on answers only"]),
+        (
+            "stages: [output]\n    threshold",
+            "stages: [input, output]\n    threshold",
+            "24:13",
+            &["`revise` works on answers only"],
+        ),
+        ("    timeout: 2s", "    principle: honest", "19:16", &["only with `action: revise`"]),
+        (
+            "[input]",
+            "[input, output]",
+            "16:14",
+            &["rules[0].origins: no answer has a text of these origins", "`output`"],
+        ),
+        ("[user, tool_result]", "[output]", "16:14", &["rules[0].origins: no prompt has a text of these origins"]),
+        ("    action: redact\n", "    action: redact\n    threshold: 0.5\n", "32:16", &["a pattern is found or not"]),
+        (
+            "'TCK-\\d{6}'",
+            "'TCK-(\\d{6}'",
+            "29:39",
+            &["patterns[0].regex: not a regular expression: unclosed group", "character 5"],
+        ),
+        ("'TCK-\\d{6}'", "'\\d*'", "29:39", &["matches the empty text"]),
+        (
+            "window_chars: 400",
+            "window_chars: 100, overlap_chars: 200",
+            "33:45",
+            &["expected a number from 0 to 100, found 200"],
+        ),
+    ]);
+}
+
+#[test]
+fn broken_yaml() {
+    each_is_told(&[
+        ("  preamble: Be good.", "\tpreamble: Be good.", "3:2", &["tabs disallowed"]),
+        ("message: Sorry.", "message: \"Sorry.", "32:44", &["unclosed quote"]),
+        ("    stages: [input]\n", "   stages: [input]\n", "15:4", &["did not find expected"]),
+    ]);
+}
+
+#[test]
+fn a_document_that_is_no_policy() {
+    for (text, told) in [
+        ("", "1:1: the file is empty"),
+        ("# nothing\n", "2:1: the file is empty"),
+        ("name: default\n", "1:1: missing field `rules` (write `rules: []` for a policy without guards)"),
+        ("rules:\n", "1:6: rules: expected a list (`[a, b]`, or lines that start with `- `)"),
+        ("- id: a\n", "1:1: expected a mapping (`{ key: value }`, or lines of `key: value`)"),
+    ] {
+        assert_eq!(checked(text).unwrap_err()[0].to_string(), format!("policies/default.yaml:{told}"));
+    }
+    let deep = format!("rules: {}{}", "[".repeat(99), "]".repeat(99));
+    assert_eq!(checked(&deep).unwrap_err().len(), 1);
+    let bomb =
+        "a: &a [x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\nc: [*b, *b, *b, *b]\nrules: []\n";
+    assert_eq!(checked(bomb).unwrap_err().len(), 1);
+}
+
+#[test]
+fn revise_needs_a_principle() {
+    let text = "rules:\n- id: a\n  guard: { classifier: harm }\n  stages: [output]\n  threshold: 1\n  action: revise\n";
+    let told = checked(text).unwrap_err()[0].to_string();
+    assert!(told.contains(":6:11: rules[0].action: `revise` needs a principle"), "{told}");
+}
+
+#[test]
+fn mistakes_in_several_places_are_told_at_once() {
+    let text = SOUND.replace("timeout: 2s", "timeout: never").replace("principle: honest", "principle: kind");
+    let problems = checked(&text.replace("rate: 0.5", "rate: 2")).unwrap_err();
+    let lines: Vec<u64> = problems.iter().map(|problem| problem.line).collect();
+    assert_eq!(lines, [19, 25, 35]);
+}
+
+#[test]
+fn the_report_shows_the_line_and_a_caret() {
+    let text = SOUND.replace("    action: block", "    actoin: block");
+    assert_eq!(
+        PolicyError::Files(checked(&text).unwrap_err()).report(),
+        "error: policies/default.yaml:18:5: rules[0]: unknown field `actoin`, expected one of `id`, `guard`, `stages`, \
+         `origins`, `threshold`, `action`, `mode`, `on_error`, `timeout`, `principle`, `message`; did you mean `action`?\n   \
+         |\n18 |     actoin: block\n   |     ^^^^^^\n"
+    );
+}
+
+#[test]
+fn a_report_carries_no_control_characters_of_the_file() {
+    let report = PolicyError::Files(checked("rules: []\nname: \"\u{9b}31m\" # \u{1b}[31m\n").unwrap_err()).report();
+    assert!(!report.chars().any(|c| c.is_control() && c != '\n'), "{report:?}");
+}
