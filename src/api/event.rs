@@ -147,9 +147,7 @@ impl Event {
         }
         let data = doc.apply(&edits);
         match &self.frame.data_span {
-            Some(span) if !beside => {
-                Bytes::from([&self.raw[..span.start], &data, &self.raw[span.end..]].concat())
-            }
+            Some(span) if !beside => Bytes::from([&self.raw[..span.start], &data, &self.raw[span.end..]].concat()),
             _ => self.framed(&data),
         }
     }
@@ -214,9 +212,9 @@ impl Sift {
         texts(value).for_each(|text| self.leaf(lane, text));
     }
 
-    /// Marks every string in `value` as one that nobody need judge; the caller gives the reason.
+    /// Marks a string that nobody need judge; the caller gives the reason.
     pub(crate) fn inert(&mut self, value: Value<'_>) {
-        value.tree().for_each(|node| self.taken[node.index()] = true);
+        self.taken[value.index()] = true;
     }
 
     /// Marks a string as inert if it has the form of an identifier.

@@ -26,9 +26,8 @@ impl Segment {
 
     /// The leaves that any of `spans` touches.
     pub(crate) fn touched(&self, spans: &[(Range<usize>, &str)]) -> impl Iterator<Item = NodeId> {
-        let touches = |piece: &&Piece| {
-            spans.iter().any(|(span, _)| span.start < piece.text.end && piece.text.start < span.end)
-        };
+        let touches =
+            |piece: &&Piece| spans.iter().any(|(span, _)| span.start < piece.text.end && piece.text.start < span.end);
         self.pieces.iter().filter(touches).map(|piece| piece.node)
     }
 
@@ -50,8 +49,11 @@ impl Segment {
 
     /// Sorted, non-empty, on character boundaries, over whole escapes of nested JSON, and not overlapping.
     fn merged<'s>(&self, spans: &[(Range<usize>, &'s str)]) -> Vec<(Range<usize>, &'s str)> {
-        let mut sorted: Vec<(Range<usize>, &str)> =
-            spans.iter().map(|(span, with)| (self.on_boundaries(span), *with)).filter(|(span, _)| !span.is_empty()).collect();
+        let mut sorted: Vec<(Range<usize>, &str)> = spans
+            .iter()
+            .map(|(span, with)| (self.on_boundaries(span), *with))
+            .filter(|(span, _)| !span.is_empty())
+            .collect();
         for piece in self.pieces.iter().filter(|piece| piece.nested) {
             let text = &self.text[piece.text.clone()];
             let offset = piece.text.start;

@@ -30,7 +30,8 @@ pub(in crate::api) fn read_event(
         // SDKs go by the one, others by the other: trust neither.
         return Ok(());
     }
-    let index = root.get("index").and_then(Value::as_u64).and_then(|index| u32::try_from(index).ok()).unwrap_or_default();
+    let index =
+        root.get("index").and_then(Value::as_u64).and_then(|index| u32::try_from(index).ok()).unwrap_or_default();
     match kind.as_ref() {
         "message_start" => {
             for message in root.all("message") {
@@ -103,6 +104,7 @@ fn read_delta(delta: Value<'_>, index: u32, sift: &mut Sift) {
             let lane = Lane { choice: 0, channel: Channel::ToolArgs(index) };
             delta.all("partial_json").for_each(|text| sift.tree(lane, text));
         }
+        "citations_delta" => sift.opaque(delta.get("citation").and_then(|citation| citation.get("encrypted_index"))),
         _ => {}
     }
 }

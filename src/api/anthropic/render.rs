@@ -6,6 +6,7 @@ use crate::api::event::Event;
 use crate::api::json::Value;
 use crate::api::notice::{BlockStyle, Notice, Usage};
 use crate::api::render::{ApiError, frame};
+use crate::api::reply::identifier;
 
 /// `{"type":"error","error":{...},"request_id":...}`.
 pub(in crate::api) fn error(error: &ApiError<'_>) -> Tree {
@@ -94,12 +95,12 @@ impl Progress {
 
     pub(in crate::api) fn seen(&mut self, event: &Event) {
         if let Some(usage) = event.usage {
-            self.usage = Usage { input: self.usage.input.max(usage.input), output: self.usage.output.max(usage.output) };
+            self.usage =
+                Usage { input: self.usage.input.max(usage.input), output: self.usage.output.max(usage.output) };
         }
         let Some(message) = event.root().and_then(|root| root.get("message")) else { return };
-        let text = |key| message.get(key).and_then(Value::as_str).map(std::borrow::Cow::into_owned);
-        self.id = self.id.take().or_else(|| text("id"));
-        self.model = text("model").or_else(|| self.model.take());
+        self.id = self.id.take().or_else(|| identifier(message, "id"));
+        self.model = identifier(message, "model").or_else(|| self.model.take());
     }
 
     pub(in crate::api) fn released(&mut self, event: &Event) {

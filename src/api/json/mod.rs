@@ -95,11 +95,6 @@ impl Json {
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
     }
-
-    /// Every node, in document order: a container comes before what is in it, a key before its value.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = Value<'_>> {
-        (0..self.nodes.len()).map(|at| Value { doc: self, at: u32::try_from(at).unwrap_or(u32::MAX) })
-    }
 }
 
 /// A value of a document, by reference.
