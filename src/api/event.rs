@@ -16,7 +16,7 @@ use crate::api::{anthropic, openai};
 pub enum Channel {
     /// The answer.
     Content,
-    /// OpenAI's `refusal`.
+    /// `OpenAI`'s `refusal`.
     Refusal,
     /// The model's thinking.
     Reasoning,
@@ -29,7 +29,7 @@ pub enum Channel {
 /// Deltas of one lane, put together, are one text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane {
-    /// Which of several answers.
+    /// Which of several answers; 0 for text that belongs to none.
     pub choice: u32,
     /// What kind of text.
     pub channel: Channel,
@@ -159,14 +159,12 @@ impl Event {
 
     /// Text that stands beside the data: clients can read comments and ids too.
     fn beside(&mut self) {
-        let mut side = self.frame.side.clone();
-        let unknown = self.frame.event.as_deref().filter(|name| !name.is_empty() && !vocabulary::is_word(name));
-        if let Some(name) = unknown {
-            side = format!("{name}\n{side}").trim_end().to_owned();
-        }
-        if !side.is_empty() && !vocabulary::is_word(&side) {
+        let parts = [self.frame.event.as_deref().unwrap_or_default(), &self.frame.side];
+        let unknown = parts.into_iter().filter(|part| !part.is_empty() && !vocabulary::is_word(part));
+        let text = unknown.collect::<Vec<_>>().join("\n");
+        if !text.is_empty() {
             let lane = Lane { choice: 0, channel: Channel::Other };
-            self.deltas.push(Delta { lane, text: side, node: None });
+            self.deltas.push(Delta { lane, text, node: None });
         }
     }
 

@@ -142,7 +142,7 @@ impl Reply {
             let spans: Vec<(Range<usize>, &str)> =
                 spans.iter().map(|(span, with)| (span.clone(), with.as_str())).collect();
             segment.redact(&self.doc, &spans, &mut self.edits);
-            touched.extend(segment.touched(&spans).map(|node| Touched { choice: segment.choice, node }));
+            touched.extend(segment.touched(&spans).into_iter().map(|node| Touched { choice: segment.choice, node }));
         }
         if !touched.is_empty() {
             match self.dialect {

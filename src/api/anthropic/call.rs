@@ -182,7 +182,7 @@ pub(in crate::api) fn inject(doc: &Json, constitution: &str, edits: &mut Edits) 
     }
 }
 
-/// The conversation in OpenAI's shape.
+/// The conversation in `OpenAI`'s shape.
 pub(in crate::api) fn messages(body: &serde_json::Value) -> Vec<serde_json::Value> {
     let mut messages = Vec::new();
     if let Some(system) = body.get("system").filter(|system| !system.is_null()) {

@@ -38,7 +38,7 @@ pub(in crate::api) fn read_reply(doc: &Json, limits: &Limits) -> Result<(Imprint
     Ok((imprint, gather.finish(Segment::WHOLE)))
 }
 
-fn blocks<'a>(root: Value<'a>) -> impl Iterator<Item = Value<'a>> {
+fn blocks(root: Value<'_>) -> impl Iterator<Item = Value<'_>> {
     root.all("content").flat_map(Value::items)
 }
 

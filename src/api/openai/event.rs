@@ -7,7 +7,7 @@ use crate::api::json::{Edits, Value};
 use crate::api::notice::Usage;
 
 /// The choices of an answer or a chunk, each with its index; every one of duplicates.
-pub(super) fn choices<'a>(root: Value<'a>) -> impl Iterator<Item = (u32, Value<'a>)> {
+pub(super) fn choices(root: Value<'_>) -> impl Iterator<Item = (u32, Value<'_>)> {
     root.all("choices").flat_map(Value::items).enumerate().map(|(at, choice)| (index(choice, at), choice))
 }
 
@@ -48,7 +48,9 @@ pub(in crate::api) fn read_event(
             event.finish.push(Finish { choice: index, reason: reason.into_owned() });
             event.closes.push(Close::Choice(index));
         }
-        repeated_tokens(choice, "delta").into_iter().for_each(|token| sift.inert(token));
+        for token in repeated_tokens(choice, "delta") {
+            sift.inert(token);
+        }
         sift.tree(Lane { choice: index, channel: Channel::Other }, choice);
     }
     if event.error {

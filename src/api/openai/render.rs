@@ -1,4 +1,4 @@
-//! Bodies of our own in OpenAI's shapes, and how a stream is brought to an end.
+//! Bodies of our own in `OpenAI`'s shapes, and how a stream is brought to an end.
 
 use std::collections::BTreeSet;
 

@@ -37,7 +37,9 @@ pub(in crate::api) fn read_reply(doc: &Json, limits: &Limits) -> Result<(Imprint
         for message in choice.all("message") {
             read_message(&mut gather, message, index, &format!("{place}.message"), limits)?;
         }
-        repeated_tokens(choice, "message").into_iter().for_each(|token| gather.inert(token));
+        for token in repeated_tokens(choice, "message") {
+            gather.inert(token);
+        }
         gather.rest(choice, place, index);
     }
     let imprint = Imprint { model: identifier(root, "model").unwrap_or_default(), usage: usage(root) };
@@ -81,7 +83,7 @@ fn read_message(
     Ok(())
 }
 
-fn messages<'a>(root: Value<'a>, choice: u32) -> impl Iterator<Item = Value<'a>> {
+fn messages(root: Value<'_>, choice: u32) -> impl Iterator<Item = Value<'_>> {
     choices(root).filter(move |(index, _)| *index == choice).flat_map(|(_, choice)| choice.all("message"))
 }
 

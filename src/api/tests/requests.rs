@@ -304,7 +304,8 @@ fn written(text: &str, pick: u64) -> Vec<u8> {
     for (at, char) in text.chars().enumerate() {
         if pick >> (at % 64) & 1 == 1 {
             let mut units = [0; 2];
-            char.encode_utf16(&mut units).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+            let escapes = char.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}"));
+            out.extend(escapes);
         } else {
             let token = quoted(&char.to_string());
             out.push_str(std::str::from_utf8(&token[1..token.len() - 1]).unwrap());

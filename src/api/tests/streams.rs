@@ -33,15 +33,15 @@ const STREAMS: [(Dialect, &[u8]); 9] = [
 
 fn frames<'a>(reads: impl IntoIterator<Item = &'a [u8]>) -> Vec<Frame> {
     let mut framer = Framer::default();
-    let mut frames = Vec::new();
+    let mut all = Vec::new();
     for read in reads {
         framer.push(&Bytes::copy_from_slice(read));
         while let Some(frame) = framer.next_frame().unwrap() {
-            frames.push(frame);
+            all.push(frame);
         }
     }
-    frames.extend(framer.finish().unwrap());
-    frames
+    all.extend(framer.finish().unwrap());
+    all
 }
 
 fn events(dialect: Dialect, stream: &[u8]) -> Vec<Event> {
@@ -337,10 +337,14 @@ fn the_tail_of_a_chat_stream() {
          \"model\":\"gpt-4o-mini-2024-07-18\",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\
          \"finish_reason\":\"content_filter\"}],\"usage\":null}\n\ndata: [DONE]\n\n"
     );
-    events.iter().for_each(|event| transcript.seen(event));
+    for event in &events {
+        transcript.seen(event);
+    }
     let tail = transcript.block_tail(&quiet, BlockStyle::ContentFilter);
     assert!(String::from_utf8_lossy(&tail).contains("\"choices\":[],\"usage\":{\"prompt_tokens\":19"));
-    events.iter().for_each(|event| transcript.released(event));
+    for event in &events {
+        transcript.released(event);
+    }
     assert!(transcript.block_tail(&quiet, BlockStyle::ContentFilter).is_empty());
 }
 
