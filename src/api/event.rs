@@ -188,6 +188,14 @@ impl Event {
     }
 }
 
+impl Delta {
+    /// The delta of one string; none for an empty one.
+    fn of(lane: Lane, value: Value<'_>) -> Option<Delta> {
+        let text = value.as_str().filter(|text| !text.is_empty())?;
+        Some(Delta { lane, text: text.into_owned(), node: Some(value.id()) })
+    }
+}
+
 /// Sorts the strings of one event into deltas, and knows which have been taken.
 pub(crate) struct Sift {
     taken: Vec<bool>,
@@ -195,19 +203,12 @@ pub(crate) struct Sift {
 }
 
 impl Sift {
-    /// Takes one string; nothing for any other kind, for an empty one, or for one that was taken before.
-    pub(crate) fn leaf(&mut self, lane: Lane, value: Value<'_>) {
-        if std::mem::replace(&mut self.taken[value.index()], true) {
-            return;
-        }
-        if let Some(text) = value.as_str().filter(|text| !text.is_empty()) {
-            self.deltas.push(Delta { lane, text: text.into_owned(), node: Some(value.id()) });
-        }
-    }
-
     /// Takes every string in `value`, keys too, but for the words of the protocol.
     pub(crate) fn tree(&mut self, lane: Lane, value: Value<'_>) {
-        texts(value).for_each(|text| self.leaf(lane, text));
+        let Sift { taken, deltas } = self;
+        for text in texts(value, |node| std::mem::replace(&mut taken[node.index()], true)) {
+            deltas.extend(Delta::of(lane, text));
+        }
     }
 
     /// Marks a string that nobody need judge; the caller gives the reason.

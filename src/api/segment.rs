@@ -133,16 +133,23 @@ fn merged(mut spans: Vec<(Range<usize>, &str)>) -> Vec<(Range<usize>, &str)> {
     spans
 }
 
-/// Every string in `value` that may be somebody's text: keys and values, but for the words of the protocol.
-pub(crate) fn texts(value: Value<'_>) -> impl Iterator<Item = Value<'_>> {
-    let mut key = None;
-    value.tree().filter(move |node| {
-        if node.kind() == Kind::Key {
-            key = node.as_str();
-            return !key.as_deref().is_some_and(vocabulary::is_word);
+/// Every string in `value` that may be somebody's text: keys and values, but for the words of the protocol and for what
+/// `skip` says, which is asked about each string once.
+pub(crate) fn texts<'a>(value: Value<'a>, mut skip: impl FnMut(Value<'a>) -> bool) -> impl Iterator<Item = Value<'a>> {
+    let mut key: Option<Value<'a>> = None;
+    value.tree().filter(move |&node| match node.kind() {
+        Kind::Key => {
+            key = Some(node);
+            !skip(node) && !node.as_str().is_some_and(|key| vocabulary::is_word(&key))
         }
-        let key = key.take();
-        node.as_str().is_some_and(|text| !key.is_some_and(|key| vocabulary::is_enumerated(&key, &text)))
+        Kind::String => {
+            let key = key.take();
+            !skip(node) && !key.is_some_and(|key| vocabulary::is_enumerated(key, node))
+        }
+        _ => {
+            key = None;
+            false
+        }
     })
 }
 
@@ -181,7 +188,10 @@ impl<'a> Gather<'a> {
 
     /// Adds every string in `value`, keys too, but for the words of the protocol.
     pub(crate) fn tree(&mut self, draft: &mut Draft, value: Value<'_>) {
-        texts(value).for_each(|text| self.leaf(draft, text));
+        let taken = &mut self.taken;
+        for text in texts(value, |node| std::mem::replace(&mut taken[node.index()], true)) {
+            draft.push(text, false);
+        }
     }
 
     /// Marks a string that nobody need judge; the caller gives the reason.
@@ -224,11 +234,16 @@ impl<'a> Gather<'a> {
     }
 
     fn add(&mut self, draft: &mut Draft, value: Value<'_>, nested: bool) {
-        if std::mem::replace(&mut self.taken[value.index()], true) {
-            return;
+        if !std::mem::replace(&mut self.taken[value.index()], true) {
+            draft.push(value, nested);
         }
+    }
+}
+
+impl Draft {
+    fn push(&mut self, value: Value<'_>, nested: bool) {
         let Some(text) = value.as_str().filter(|text| !text.is_empty()) else { return };
-        let segment = &mut draft.segment;
+        let segment = &mut self.segment;
         if !segment.text.is_empty() {
             segment.text.push('\n');
         }

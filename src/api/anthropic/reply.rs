@@ -85,7 +85,7 @@ pub(in crate::api) fn replace_answer(root: Value<'_>, choice: u32, text: &str, e
 pub(in crate::api) fn block(root: Value<'_>, notice: &Notice<'_>, style: BlockStyle) -> Tree {
     let id = identifier(root, "id").unwrap_or_else(|| message_id(notice.request_id));
     // Counts only: a usage object with a text in it was not judged to be harmless.
-    let counts = root.get("usage").filter(|usage| usage.is_object() && texts(*usage).next().is_none());
+    let counts = root.get("usage").filter(|usage| usage.is_object() && texts(*usage, |_| false).next().is_none());
     let counts = counts.and_then(|usage| serde_json::from_slice(usage.raw()).ok());
     let counts = counts.unwrap_or_else(|| usage_tree(usage(root).unwrap_or_default()));
     blocked(&id, &identifier(root, "model").unwrap_or_default(), &counts, notice, style)

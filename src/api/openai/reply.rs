@@ -150,7 +150,7 @@ fn blocked_body(root: Value<'_>, indexes: &[u32], notice: &Notice<'_>, style: Bl
         "choices": choices,
     });
     // Counts only: a usage object with a text in it was not judged to be harmless.
-    let counts = root.get("usage").filter(|usage| usage.is_object() && texts(*usage).next().is_none());
+    let counts = root.get("usage").filter(|usage| usage.is_object() && texts(*usage, |_| false).next().is_none());
     if let Some(counts) = counts.and_then(|usage| serde_json::from_slice(usage.raw()).ok()) {
         body["usage"] = counts;
     }
