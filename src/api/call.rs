@@ -84,7 +84,7 @@ impl Call {
         &self.segments
     }
 
-    /// The conversation in OpenAI's shape, whatever the dialect: with redactions, without the constitution. For
+    /// The conversation in `OpenAI`'s shape, whatever the dialect: with redactions, without the constitution. For
     /// preference pairs and revision.
     pub fn messages(&self) -> Vec<serde_json::Value> {
         let body: serde_json::Value = serde_json::from_slice(&self.redacted()).unwrap_or_default();

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A wire dialect: one request shape, one answer shape, one stream shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
-    /// OpenAI Chat Completions, `POST /v1/chat/completions`.
+    /// `OpenAI` Chat Completions, `POST /v1/chat/completions`.
     OpenAiChat,
     /// Anthropic Messages, `POST /v1/messages`.
     AnthropicMessages,

@@ -16,7 +16,7 @@ use crate::api::{anthropic, openai};
 pub enum Channel {
     /// The answer.
     Content,
-    /// OpenAI's `refusal`.
+    /// `OpenAI`'s `refusal`.
     Refusal,
     /// The model's thinking.
     Reasoning,
@@ -29,7 +29,7 @@ pub enum Channel {
 /// Deltas of one lane, put together, are one text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane {
-    /// Which of several answers.
+    /// Which of several answers; 0 for text that belongs to none.
     pub choice: u32,
     /// What kind of text.
     pub channel: Channel,
@@ -159,14 +159,12 @@ impl Event {
 
     /// Text that stands beside the data: clients can read comments and ids too.
     fn beside(&mut self) {
-        let mut side = self.frame.side.clone();
-        let unknown = self.frame.event.as_deref().filter(|name| !name.is_empty() && !vocabulary::is_word(name));
-        if let Some(name) = unknown {
-            side = format!("{name}\n{side}").trim_end().to_owned();
-        }
-        if !side.is_empty() && !vocabulary::is_word(&side) {
+        let parts = [self.frame.event.as_deref().unwrap_or_default(), &self.frame.side];
+        let unknown = parts.into_iter().filter(|part| !part.is_empty() && !vocabulary::is_word(part));
+        let text = unknown.collect::<Vec<_>>().join("\n");
+        if !text.is_empty() {
             let lane = Lane { choice: 0, channel: Channel::Other };
-            self.deltas.push(Delta { lane, text: side, node: None });
+            self.deltas.push(Delta { lane, text, node: None });
         }
     }
 
@@ -190,6 +188,14 @@ impl Event {
     }
 }
 
+impl Delta {
+    /// The delta of one string; none for an empty one.
+    fn of(lane: Lane, value: Value<'_>) -> Option<Delta> {
+        let text = value.as_str().filter(|text| !text.is_empty())?;
+        Some(Delta { lane, text: text.into_owned(), node: Some(value.id()) })
+    }
+}
+
 /// Sorts the strings of one event into deltas, and knows which have been taken.
 pub(crate) struct Sift {
     taken: Vec<bool>,
@@ -197,24 +203,17 @@ pub(crate) struct Sift {
 }
 
 impl Sift {
-    /// Takes one string; nothing for any other kind, for an empty one, or for one that was taken before.
-    pub(crate) fn leaf(&mut self, lane: Lane, value: Value<'_>) {
-        if std::mem::replace(&mut self.taken[value.index()], true) {
-            return;
-        }
-        if let Some(text) = value.as_str().filter(|text| !text.is_empty()) {
-            self.deltas.push(Delta { lane, text: text.into_owned(), node: Some(value.id()) });
-        }
-    }
-
     /// Takes every string in `value`, keys too, but for the words of the protocol.
     pub(crate) fn tree(&mut self, lane: Lane, value: Value<'_>) {
-        texts(value).for_each(|text| self.leaf(lane, text));
+        let Sift { taken, deltas } = self;
+        for text in texts(value, |node| std::mem::replace(&mut taken[node.index()], true)) {
+            deltas.extend(Delta::of(lane, text));
+        }
     }
 
-    /// Marks every string in `value` as one that nobody need judge; the caller gives the reason.
+    /// Marks a string that nobody need judge; the caller gives the reason.
     pub(crate) fn inert(&mut self, value: Value<'_>) {
-        value.tree().for_each(|node| self.taken[node.index()] = true);
+        self.taken[value.index()] = true;
     }
 
     /// Marks a string as inert if it has the form of an identifier.

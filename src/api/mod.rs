@@ -17,6 +17,8 @@ pub mod render;
 mod reply;
 mod segment;
 pub mod sse;
+#[cfg(test)]
+mod tests;
 mod transcript;
 mod vocabulary;
 

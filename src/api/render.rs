@@ -14,11 +14,11 @@ use crate::api::{anthropic, openai};
 pub struct ApiError<'a> {
     /// HTTP status; Anthropic's error type follows from it.
     pub status: u16,
-    /// OpenAI's `type`, such as `invalid_request_error` or `server_error`.
+    /// `OpenAI`'s `type`, such as `invalid_request_error` or `server_error`.
     pub kind: &'a str,
-    /// OpenAI's `code`, such as `content_filter`.
+    /// `OpenAI`'s `code`, such as `content_filter`.
     pub code: Option<&'a str>,
-    /// OpenAI's `param`: the member of the request that is at fault.
+    /// `OpenAI`'s `param`: the member of the request that is at fault.
     pub param: Option<&'a str>,
     /// One sentence, without text of the user.
     pub message: &'a str,

@@ -11,6 +11,7 @@ use crate::api::json::{Edits, Json, Mode, NodeId, Value};
 use crate::api::notice::{BlockStyle, Notice, Usage};
 use crate::api::render::to_bytes;
 use crate::api::segment::{Gather, Segment};
+use crate::api::vocabulary;
 use crate::api::{anthropic, openai};
 
 /// What an answer says about itself.
@@ -106,10 +107,11 @@ impl Reply {
     /// Ends choices as blocked, with nothing of what they said. With [`Segment::WHOLE`] among them, or when no choice is
     /// left, nothing else of the upstream's body remains either.
     pub fn block(&mut self, choices: &[u32], notice: &Notice<'_>, style: BlockStyle) {
-        self.fresh = match self.dialect {
+        let fresh = match self.dialect {
             Dialect::OpenAiChat => openai::block(self.doc.root(), choices, notice, style, &mut self.edits),
             Dialect::AnthropicMessages => Some(anthropic::block(self.doc.root(), notice, style)),
         };
+        self.fresh = fresh.or(self.fresh.take());
     }
 
     /// Adds the `guardrail` member, in place of one that the upstream may have sent.
@@ -140,7 +142,7 @@ impl Reply {
             let spans: Vec<(Range<usize>, &str)> =
                 spans.iter().map(|(span, with)| (span.clone(), with.as_str())).collect();
             segment.redact(&self.doc, &spans, &mut self.edits);
-            touched.extend(segment.touched(&spans).map(|node| Touched { choice: segment.choice, node }));
+            touched.extend(segment.touched(&spans).into_iter().map(|node| Touched { choice: segment.choice, node }));
         }
         if !touched.is_empty() {
             match self.dialect {
@@ -158,7 +160,8 @@ pub(crate) struct Touched {
     pub(crate) node: NodeId,
 }
 
-/// The string member `key`, or nothing.
-pub(crate) fn string(object: Value<'_>, key: &str) -> String {
-    object.get(key).and_then(Value::as_str).unwrap_or_default().into_owned()
+/// The string member `key`, if it has the form of an identifier: what may be told on without having been judged.
+pub(crate) fn identifier(object: Value<'_>, key: &str) -> Option<String> {
+    let text = object.get(key)?.as_str()?;
+    (!text.is_empty() && vocabulary::is_identifier(&text)).then(|| text.into_owned())
 }

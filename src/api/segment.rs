@@ -25,56 +25,42 @@ impl Segment {
     pub const WHOLE: u32 = u32::MAX;
 
     /// The leaves that any of `spans` touches.
-    pub(crate) fn touched(&self, spans: &[(Range<usize>, &str)]) -> impl Iterator<Item = NodeId> {
-        let touches =
-            |piece: &&Piece| spans.iter().any(|(span, _)| span.start < piece.text.end && piece.text.start < span.end);
-        self.pieces.iter().filter(touches).map(|piece| piece.node)
+    pub(crate) fn touched(&self, spans: &[(Range<usize>, &str)]) -> Vec<NodeId> {
+        let spans = self.settled(spans);
+        let touched = self.pieces.iter().filter(|piece| !piece.touching(&spans).is_empty());
+        touched.map(|piece| piece.node).collect()
     }
 
     /// Writes into `edits` what replaces each span of the text, by the bytes of the leaves. Spans that overlap become one
     /// with the replacement of the first; a span over several leaves puts its replacement into the first of them.
     pub(crate) fn redact(&self, doc: &Json, spans: &[(Range<usize>, &str)], edits: &mut Edits) {
-        let spans = self.merged(spans);
-        let mut from = 0;
+        let spans = self.settled(spans);
         let mut behind = 0;
         for piece in &self.pieces {
-            while spans.get(from).is_some_and(|(span, _)| span.end <= piece.text.start) {
-                from += 1;
-            }
-            let touching = spans[from..].iter().take_while(|(span, _)| span.start < piece.text.end);
-            piece.redact(doc.value(piece.node), behind, touching, edits);
+            piece.redact(doc.value(piece.node), behind, piece.touching(&spans), edits);
             behind = piece.text.end;
         }
     }
 
     /// Sorted, non-empty, on character boundaries, over whole escapes of nested JSON, and not overlapping.
-    fn merged<'s>(&self, spans: &[(Range<usize>, &'s str)]) -> Vec<(Range<usize>, &'s str)> {
-        let mut sorted: Vec<(Range<usize>, &str)> = spans
-            .iter()
-            .map(|(span, with)| (self.on_boundaries(span), *with))
-            .filter(|(span, _)| !span.is_empty())
-            .collect();
+    fn settled<'s>(&self, spans: &[(Range<usize>, &'s str)]) -> Vec<(Range<usize>, &'s str)> {
+        let spans = spans.iter().map(|(span, with)| (self.on_boundaries(span), *with));
+        let mut spans = merged(spans.filter(|(span, _)| !span.is_empty()).collect());
         for piece in self.pieces.iter().filter(|piece| piece.nested) {
-            let text = &self.text[piece.text.clone()];
             let offset = piece.text.start;
-            for (span, _) in &mut sorted {
-                if span.start < piece.text.end && offset < span.end {
-                    let inner = span.start.saturating_sub(offset)..span.end.min(piece.text.end) - offset;
-                    let wide = widen_over_escapes(text, inner);
-                    span.start = span.start.min(wide.start + offset);
-                    span.end = span.end.max(wide.end + offset);
-                }
+            let (from, to) = piece.bounds(&spans);
+            let inner = spans[from..to]
+                .iter()
+                .map(|(span, _)| span.start.max(piece.text.start) - offset..span.end.min(piece.text.end) - offset);
+            let mut inner: Vec<Range<usize>> = inner.collect();
+            widen_over_escapes(&self.text[piece.text.clone()], &mut inner);
+            for ((span, _), wide) in spans[from..to].iter_mut().zip(inner) {
+                span.start = span.start.min(wide.start + offset);
+                span.end = span.end.max(wide.end + offset);
             }
+            spans = merged(spans);
         }
-        sorted.sort_by_key(|(span, _)| (span.start, std::cmp::Reverse(span.end)));
-        let mut merged: Vec<(Range<usize>, &str)> = Vec::with_capacity(sorted.len());
-        for (span, with) in sorted {
-            match merged.last_mut() {
-                Some((last, _)) if span.start < last.end => last.end = last.end.max(span.end),
-                _ => merged.push((span, with)),
-            }
-        }
-        merged
+        spans
     }
 
     fn on_boundaries(&self, span: &Range<usize>) -> Range<usize> {
@@ -101,15 +87,20 @@ struct Piece {
 }
 
 impl Piece {
+    /// The spans that touch it, of spans that are sorted and do not overlap.
+    fn touching<'t, 's>(&self, spans: &'t [(Range<usize>, &'s str)]) -> &'t [(Range<usize>, &'s str)] {
+        let (from, to) = self.bounds(spans);
+        &spans[from..to]
+    }
+
+    fn bounds(&self, spans: &[(Range<usize>, &str)]) -> (usize, usize) {
+        let from = spans.partition_point(|(span, _)| span.end <= self.text.start);
+        (from, spans.partition_point(|(span, _)| span.start < self.text.end).max(from))
+    }
+
     /// Splices each span's replacement into the escaped bytes of `leaf`, and leaves the bytes around as they are. A span
     /// that began before `behind`, the end of the leaf before, has its replacement there already.
-    fn redact<'s>(
-        &self,
-        leaf: Value<'_>,
-        behind: usize,
-        spans: impl Iterator<Item = &'s (Range<usize>, &'s str)>,
-        edits: &mut Edits,
-    ) {
+    fn redact(&self, leaf: Value<'_>, behind: usize, spans: &[(Range<usize>, &str)], edits: &mut Edits) {
         let inner_start = leaf.span().start + 1;
         let mut offsets = Offsets::new(leaf.inner().unwrap_or_default());
         for (span, with) in spans {
@@ -129,16 +120,36 @@ impl Piece {
     }
 }
 
-/// Every string in `value` that may be somebody's text: keys and values, but for the words of the protocol.
-pub(crate) fn texts<'a>(value: Value<'a>) -> impl Iterator<Item = Value<'a>> {
-    let mut key = None;
-    value.tree().filter(move |node| {
-        if node.kind() == Kind::Key {
-            key = node.as_str();
-            return !key.as_deref().is_some_and(vocabulary::is_word);
+/// Spans that overlap become one, with the replacement of the first.
+fn merged(mut spans: Vec<(Range<usize>, &str)>) -> Vec<(Range<usize>, &str)> {
+    spans.sort_by_key(|(span, _)| (span.start, std::cmp::Reverse(span.end)));
+    spans.dedup_by(|(next, _), (last, _)| {
+        let overlap = next.start < last.end;
+        if overlap {
+            last.end = last.end.max(next.end);
         }
-        let key = key.take();
-        node.as_str().is_some_and(|text| !key.is_some_and(|key| vocabulary::is_enumerated(&key, &text)))
+        overlap
+    });
+    spans
+}
+
+/// Every string in `value` that may be somebody's text: keys and values, but for the words of the protocol and for what
+/// `skip` says, which is asked about each string once.
+pub(crate) fn texts<'a>(value: Value<'a>, mut skip: impl FnMut(Value<'a>) -> bool) -> impl Iterator<Item = Value<'a>> {
+    let mut key: Option<Value<'a>> = None;
+    value.tree().filter(move |&node| match node.kind() {
+        Kind::Key => {
+            key = Some(node);
+            !skip(node) && !node.as_str().is_some_and(|key| vocabulary::is_word(&key))
+        }
+        Kind::String => {
+            let key = key.take();
+            !skip(node) && !key.is_some_and(|key| vocabulary::is_enumerated(key, node))
+        }
+        _ => {
+            key = None;
+            false
+        }
     })
 }
 
@@ -177,7 +188,10 @@ impl<'a> Gather<'a> {
 
     /// Adds every string in `value`, keys too, but for the words of the protocol.
     pub(crate) fn tree(&mut self, draft: &mut Draft, value: Value<'_>) {
-        texts(value).for_each(|text| self.leaf(draft, text));
+        let taken = &mut self.taken;
+        for text in texts(value, |node| std::mem::replace(&mut taken[node.index()], true)) {
+            draft.push(text, false);
+        }
     }
 
     /// Marks a string that nobody need judge; the caller gives the reason.
@@ -220,11 +234,16 @@ impl<'a> Gather<'a> {
     }
 
     fn add(&mut self, draft: &mut Draft, value: Value<'_>, nested: bool) {
-        if std::mem::replace(&mut self.taken[value.index()], true) {
-            return;
+        if !std::mem::replace(&mut self.taken[value.index()], true) {
+            draft.push(value, nested);
         }
+    }
+}
+
+impl Draft {
+    fn push(&mut self, value: Value<'_>, nested: bool) {
         let Some(text) = value.as_str().filter(|text| !text.is_empty()) else { return };
-        let segment = &mut draft.segment;
+        let segment = &mut self.segment;
         if !segment.text.is_empty() {
             segment.text.push('\n');
         }

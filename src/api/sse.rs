@@ -175,17 +175,17 @@ mod tests {
 
     fn frames<'a>(reads: impl IntoIterator<Item = &'a [u8]>) -> Vec<Frame> {
         let mut framer = Framer::default();
-        let mut frames = Vec::new();
+        let mut all = Vec::new();
         for read in reads {
             framer.push(&Bytes::copy_from_slice(read));
             while let Some(frame) = framer.next_frame().unwrap() {
-                frames.push(frame);
+                all.push(frame);
             }
         }
         while let Some(frame) = framer.finish().unwrap() {
-            frames.push(frame);
+            all.push(frame);
         }
-        frames
+        all
     }
 
     /// The grammar said plainly: lines first, then fields; (event, data) of frames that a blank line ended.

@@ -21,7 +21,7 @@ enum Progress {
 }
 
 impl Transcript {
-    /// A stream of which nothing came yet; one choice is expected. `include_usage` is the client's wish for OpenAI.
+    /// A stream of which nothing came yet; one choice is expected. `include_usage` is the client's wish for `OpenAI`.
     pub fn new(dialect: Dialect, include_usage: bool) -> Transcript {
         Transcript::begin(dialect, include_usage, 1, None)
     }

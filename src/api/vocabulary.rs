@@ -3,14 +3,24 @@
 //! A key that is one of them carries nobody's text, and need not be judged; a place in an error message may name it. Any
 //! other key is text like any other.
 
+use crate::api::json::Value;
+
 /// True when `text` is a word of the protocols.
 pub(crate) fn is_word(text: &str) -> bool {
-    WORDS.binary_search(&text).is_ok()
+    let mut at = slot(text.as_bytes());
+    while TABLE[at] != 0 {
+        if WORDS[usize::from(TABLE[at]) - 1] == text {
+            return true;
+        }
+        at = (at + 1) % SLOTS;
+    }
+    false
 }
 
 /// True when a string under `key` is a word of an enumeration there, and so carries nobody's text.
-pub(crate) fn is_enumerated(key: &str, text: &str) -> bool {
-    ENUMERATED.binary_search(&key).is_ok() && is_word(text)
+pub(crate) fn is_enumerated(key: Value<'_>, value: Value<'_>) -> bool {
+    value.as_str().is_some_and(|text| is_word(&text))
+        && key.as_str().is_some_and(|key| ENUMERATED.binary_search(&key.as_ref()).is_ok())
 }
 
 /// True for an identifier: a name that a machine made or that names a machine's thing. Not for what reads as prose.
@@ -49,6 +59,33 @@ const ENUMERATED: &[&str] = &[
     "verbosity",
 ];
 
+/// Open addressing over [`WORDS`], made when the program is built: one more than the word's index, or 0. Every key of
+/// every event is looked up here.
+static TABLE: [u16; SLOTS] = {
+    let mut table = [0; SLOTS];
+    let mut word: u16 = 0;
+    while (word as usize) < WORDS.len() {
+        let mut at = slot(WORDS[word as usize].as_bytes());
+        while table[at] != 0 {
+            at = (at + 1) % SLOTS;
+        }
+        word += 1;
+        table[at] = word;
+    }
+    table
+};
+
+const SLOTS: usize = 2048;
+
+const fn slot(word: &[u8]) -> usize {
+    let len = word.len();
+    if len == 0 {
+        return 0;
+    }
+    let (first, middle, last) = (word[0] as usize, word[len / 2] as usize, word[len - 1] as usize);
+    (len * 59 + first * 13 + middle * 331 + last * 1021) % SLOTS
+}
+
 /// Sorted.
 const WORDS: &[&str] = &[
     "$defs",
@@ -58,7 +95,9 @@ const WORDS: &[&str] = &[
     "1h",
     "24h",
     "5m",
+    "OPENROUTER PROCESSING",
     "accepted_prediction_tokens",
+    "adaptive",
     "additionalProperties",
     "allOf",
     "allowed_domains",
@@ -70,10 +109,12 @@ const WORDS: &[&str] = &[
     "assistant",
     "audio",
     "audio_tokens",
+    "audio_url",
     "auto",
     "base64",
     "blocked_domains",
     "boolean",
+    "budget_tokens",
     "bytes",
     "cache_control",
     "cache_creation",
@@ -82,6 +123,7 @@ const WORDS: &[&str] = &[
     "cache_write_tokens",
     "cached_tokens",
     "category",
+    "char_location",
     "chat.completion",
     "chat.completion.chunk",
     "choices",
@@ -97,25 +139,35 @@ const WORDS: &[&str] = &[
     "content",
     "content_block",
     "content_block_delta",
+    "content_block_location",
     "content_block_start",
     "content_block_stop",
     "content_filter",
     "content_filter_results",
     "context",
+    "cost",
+    "cost_details",
     "created",
     "custom",
     "data",
     "default",
+    "definition",
     "delta",
     "description",
     "detail",
     "developer",
     "disabled",
     "document",
+    "document_index",
+    "document_title",
     "effort",
     "enabled",
     "encrypted_content",
+    "encrypted_index",
+    "end_block_index",
+    "end_char_index",
     "end_index",
+    "end_page_number",
     "end_turn",
     "enum",
     "ephemeral",
@@ -153,6 +205,7 @@ const WORDS: &[&str] = &[
     "input_schema",
     "input_tokens",
     "integer",
+    "is_byok",
     "is_error",
     "items",
     "json",
@@ -171,7 +224,11 @@ const WORDS: &[&str] = &[
     "maxLength",
     "max_completion_tokens",
     "max_tokens",
+    "max_uses",
     "maximum",
+    "mcp_tool_result",
+    "mcp_tool_use",
+    "media_type",
     "medium",
     "message",
     "message_delta",
@@ -200,6 +257,8 @@ const WORDS: &[&str] = &[
     "output",
     "output_config",
     "output_tokens",
+    "page_age",
+    "page_location",
     "parallel_tool_calls",
     "param",
     "parameters",
@@ -235,7 +294,10 @@ const WORDS: &[&str] = &[
     "schema",
     "search_context_size",
     "search_result",
+    "search_result_index",
+    "search_result_location",
     "seed",
+    "server_name",
     "server_tool_use",
     "service_tier",
     "signature",
@@ -243,7 +305,10 @@ const WORDS: &[&str] = &[
     "source",
     "standard",
     "standard_only",
+    "start_block_index",
+    "start_char_index",
     "start_index",
+    "start_page_number",
     "status",
     "stop",
     "stop_details",
@@ -261,6 +326,7 @@ const WORDS: &[&str] = &[
     "system_fingerprint",
     "temperature",
     "text",
+    "text/plain",
     "text_delta",
     "thinking",
     "thinking_delta",
@@ -282,13 +348,20 @@ const WORDS: &[&str] = &[
     "ttl",
     "type",
     "uniqueItems",
+    "upstream_inference_cost",
     "url",
     "url_citation",
     "usage",
     "user",
+    "user_id",
     "verbosity",
+    "video_url",
+    "web_fetch_requests",
+    "web_search",
     "web_search_options",
+    "web_search_requests",
     "web_search_result",
+    "web_search_result_location",
     "web_search_tool_result",
     "xhigh",
 ];
@@ -298,7 +371,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_sorted_so_that_each_word_is_found() {
+    fn each_word_is_found() {
+        assert!(WORDS.iter().all(|word| is_word(word)));
+        assert!(!is_word("") && !is_word("zz"));
         assert!(WORDS.is_sorted(), "{:?}", WORDS.windows(2).find(|pair| pair[0] > pair[1]));
         assert!(ENUMERATED.is_sorted());
     }

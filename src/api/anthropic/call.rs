@@ -98,6 +98,8 @@ pub(super) fn block(
             if let Some(text) = block.get("text").filter(|text| text.as_str().is_none()) {
                 return Err(ReadError::wrong_type(format!("{place}.text"), text, "a string"));
             }
+            let citations = block.all("citations").flat_map(Value::items);
+            citations.for_each(|citation| gather.opaque(citation.get("encrypted_index")));
             gather.tree(main, block);
             return Ok(());
         }
@@ -180,7 +182,7 @@ pub(in crate::api) fn inject(doc: &Json, constitution: &str, edits: &mut Edits) 
     }
 }
 
-/// The conversation in OpenAI's shape.
+/// The conversation in `OpenAI`'s shape.
 pub(in crate::api) fn messages(body: &serde_json::Value) -> Vec<serde_json::Value> {
     let mut messages = Vec::new();
     if let Some(system) = body.get("system").filter(|system| !system.is_null()) {

@@ -104,6 +104,7 @@ fn read_delta(delta: Value<'_>, index: u32, sift: &mut Sift) {
             let lane = Lane { choice: 0, channel: Channel::ToolArgs(index) };
             delta.all("partial_json").for_each(|text| sift.tree(lane, text));
         }
+        "citations_delta" => sift.opaque(delta.get("citation").and_then(|citation| citation.get("encrypted_index"))),
         _ => {}
     }
 }

@@ -6,6 +6,7 @@ use crate::api::event::Event;
 use crate::api::json::Value;
 use crate::api::notice::{BlockStyle, Notice, Usage};
 use crate::api::render::{ApiError, frame};
+use crate::api::reply::identifier;
 
 /// `{"type":"error","error":{...},"request_id":...}`.
 pub(in crate::api) fn error(error: &ApiError<'_>) -> Tree {
@@ -74,17 +75,26 @@ pub(in crate::api) struct Progress {
     id: Option<String>,
     model: Option<String>,
     usage: Usage,
-    /// The client has `message_start`.
-    started: bool,
+    stage: Stage,
     /// The block whose end the client lacks.
     open: Option<u64>,
     /// The index of the next block.
     next: u64,
     /// The client has text of the answer.
     spoken: bool,
-    /// The client has the `stop_reason`.
-    stopped: bool,
-    done: bool,
+}
+
+/// What the client has of the frame around the blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    #[default]
+    Nothing,
+    /// `message_start`
+    Started,
+    /// `message_delta` with the `stop_reason`
+    Stopped,
+    /// `message_stop` or an error
+    Done,
 }
 
 impl Progress {
@@ -98,17 +108,18 @@ impl Progress {
                 Usage { input: self.usage.input.max(usage.input), output: self.usage.output.max(usage.output) };
         }
         let Some(message) = event.root().and_then(|root| root.get("message")) else { return };
-        let text = |key| message.get(key).and_then(Value::as_str).map(std::borrow::Cow::into_owned);
-        self.id = self.id.take().or_else(|| text("id"));
-        self.model = text("model").or_else(|| self.model.take());
+        self.id = self.id.take().or_else(|| identifier(message, "id"));
+        self.model = identifier(message, "model").or_else(|| self.model.take());
     }
 
     pub(in crate::api) fn released(&mut self, event: &Event) {
-        self.done |= event.terminal;
+        if event.terminal {
+            self.stage = Stage::Done;
+        }
         let Some(root) = event.root() else { return };
         let index = root.get("index").and_then(Value::as_u64).unwrap_or(self.next);
         match root.get("type").and_then(Value::as_str).as_deref() {
-            Some("message_start") => self.started = true,
+            Some("message_start") => self.stage = Stage::Started,
             Some("content_block_start") => {
                 self.open = Some(index);
                 self.next = index + 1;
@@ -117,23 +128,23 @@ impl Progress {
             Some("content_block_delta") => {
                 self.spoken |= root.get("delta").is_some_and(|delta| delta.get("text").is_some());
             }
-            Some("message_delta") => self.stopped = true,
+            Some("message_delta") => self.stage = Stage::Stopped,
             _ => {}
         }
     }
 
     pub(in crate::api) fn block_tail(&self, notice: &Notice<'_>, style: BlockStyle) -> Vec<u8> {
         let mut out = Vec::new();
-        if self.done {
+        if self.stage == Stage::Done {
             return out;
         }
-        if !self.started {
+        if self.stage < Stage::Started {
             emit(json!({"type": "message_start", "message": self.empty_message(notice.request_id)}), &mut out);
         }
         if let Some(index) = self.open {
             emit(json!({"type": "content_block_stop", "index": index}), &mut out);
         }
-        if !self.stopped {
+        if self.stage < Stage::Stopped {
             if !self.spoken || style == BlockStyle::Refusal {
                 self.say(notice.message, &mut out);
             }

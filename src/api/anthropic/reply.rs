@@ -9,7 +9,7 @@ use crate::api::dialect::{Limits, Origin};
 use crate::api::error::ReadError;
 use crate::api::json::{Edits, Json, Value, quoted};
 use crate::api::notice::{BlockStyle, Notice};
-use crate::api::reply::{Imprint, Touched, string};
+use crate::api::reply::{Imprint, Touched, identifier};
 use crate::api::segment::{Gather, Segment, texts};
 
 pub(in crate::api) fn read_reply(doc: &Json, limits: &Limits) -> Result<(Imprint, Vec<Segment>), ReadError> {
@@ -34,11 +34,11 @@ pub(in crate::api) fn read_reply(doc: &Json, limits: &Limits) -> Result<(Imprint
         gather_block(&mut gather, &mut draft, block, &place, 0, limits)?;
     }
     gather.close(draft);
-    let imprint = Imprint { model: string(root, "model"), usage: usage(root) };
+    let imprint = Imprint { model: identifier(root, "model").unwrap_or_default(), usage: usage(root) };
     Ok((imprint, gather.finish(Segment::WHOLE)))
 }
 
-fn blocks<'a>(root: Value<'a>) -> impl Iterator<Item = Value<'a>> {
+fn blocks(root: Value<'_>) -> impl Iterator<Item = Value<'_>> {
     root.all("content").flat_map(Value::items)
 }
 
@@ -83,13 +83,12 @@ pub(in crate::api) fn replace_answer(root: Value<'_>, choice: u32, text: &str, e
 
 /// A whole new body: there is one choice only, and nothing of it may remain.
 pub(in crate::api) fn block(root: Value<'_>, notice: &Notice<'_>, style: BlockStyle) -> Tree {
-    let id = Some(string(root, "id")).filter(|id| !id.is_empty() && crate::api::vocabulary::is_identifier(id));
-    let id = id.unwrap_or_else(|| message_id(notice.request_id));
+    let id = identifier(root, "id").unwrap_or_else(|| message_id(notice.request_id));
     // Counts only: a usage object with a text in it was not judged to be harmless.
-    let counts = root.get("usage").filter(|usage| usage.is_object() && texts(*usage).next().is_none());
+    let counts = root.get("usage").filter(|usage| usage.is_object() && texts(*usage, |_| false).next().is_none());
     let counts = counts.and_then(|usage| serde_json::from_slice(usage.raw()).ok());
     let counts = counts.unwrap_or_else(|| usage_tree(usage(root).unwrap_or_default()));
-    blocked(&id, &string(root, "model"), &counts, notice, style)
+    blocked(&id, &identifier(root, "model").unwrap_or_default(), &counts, notice, style)
 }
 
 /// After redactions: a touched text block loses its citations, which repeat its text; a touched thinking block, whose

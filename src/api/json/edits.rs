@@ -52,15 +52,15 @@ impl Edits {
             let name = key.as_str().unwrap_or_default();
             (key.span().start..value.span().end, gone(&name))
         });
-        self.remove(members.collect());
+        self.remove(&members.collect::<Vec<_>>());
     }
 
     /// Takes all items out of `array` that `gone` says. Once per array.
     pub fn remove_items(&mut self, array: Value<'_>, gone: impl Fn(Value<'_>) -> bool) {
-        self.remove(array.items().map(|item| (item.span(), gone(item))).collect());
+        self.remove(&array.items().map(|item| (item.span(), gone(item))).collect::<Vec<_>>());
     }
 
-    fn remove(&mut self, parts: Vec<(Range<usize>, bool)>) {
+    fn remove(&mut self, parts: &[(Range<usize>, bool)]) {
         let mut kept = false;
         for (at, (span, gone)) in parts.iter().enumerate() {
             if !gone {

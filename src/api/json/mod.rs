@@ -95,11 +95,6 @@ impl Json {
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
     }
-
-    /// Every node, in document order: a container comes before what is in it, a key before its value.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = Value<'_>> {
-        (0..self.nodes.len()).map(|at| Value { doc: self, at: u32::try_from(at).unwrap_or(u32::MAX) })
-    }
 }
 
 /// A value of a document, by reference.
@@ -137,7 +132,7 @@ impl<'a> Value<'a> {
 
     /// Every member named `key`.
     pub fn all(self, key: &str) -> impl Iterator<Item = Value<'a>> {
-        self.entries().filter_map(move |(name, value)| (name.as_str().as_deref() == Some(key)).then_some(value))
+        self.entries().filter_map(move |(name, value)| name.is_named(key).then_some(value))
     }
 
     /// The members of an object as (key, value); nothing for any other kind.
@@ -217,6 +212,15 @@ impl<'a> Value<'a> {
     /// Its place in [`Json::nodes`].
     pub(crate) fn index(self) -> usize {
         self.at as usize
+    }
+
+    /// True for a key with this text.
+    fn is_named(self, key: &str) -> bool {
+        if self.node().escaped {
+            return self.as_str().as_deref() == Some(key);
+        }
+        let raw = self.raw();
+        &raw[1..raw.len() - 1] == key.as_bytes()
     }
 
     fn node(self) -> Node {

@@ -229,9 +229,9 @@ impl Parser<'_> {
             self.at += 1;
         }
         if self.peek() == Some(b'0') {
-            self.at += 1
+            self.at += 1;
         } else {
-            self.digits()?
+            self.digits()?;
         }
         let mut exponent = false;
         if self.peek() == Some(b'.') {
@@ -301,7 +301,7 @@ impl Parser<'_> {
                 at = node.next;
             }
             if self.nodes[top as usize].kind == Kind::Array {
-                path.push_str(&format!("[{count}]"));
+                path.extend(["[", &count.to_string(), "]"]);
             } else if let Some(key) = key {
                 let dot = if path.is_empty() { "" } else { "." };
                 path.push_str(dot);

@@ -1,6 +1,7 @@
 //! The text inside JSON string tokens: escaping, unescaping, and where a piece of text lies in the escaped bytes.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Appends `text` as the inside of a JSON string (no quotes). Only what RFC 8259 section 7 demands is escaped, so that
 /// the same text always gives the same bytes.
@@ -125,26 +126,31 @@ impl<'a> Offsets<'a> {
     }
 }
 
-/// Widens `range` over JSON text that itself stands in a string (tool arguments), so that it cuts through no escape of
-/// that inner text. `text` is the whole inner document; ranges must be on character boundaries.
-pub(crate) fn widen_over_escapes(text: &str, mut range: std::ops::Range<usize>) -> std::ops::Range<usize> {
+/// Widens `spans` over JSON text that itself stands in a string (tool arguments), so that none cuts through an escape of
+/// that inner text. Spans must be sorted, not overlap, and lie on character boundaries.
+pub(crate) fn widen_over_escapes(text: &str, spans: &mut [Range<usize>]) {
+    let mut escapes = escapes(text).peekable();
+    for span in spans {
+        while escapes.next_if(|escape| escape.end <= span.start).is_some() {}
+        span.start = escapes.peek().map_or(span.start, |escape| span.start.min(escape.start));
+        while escapes.next_if(|escape| escape.end <= span.end).is_some() {}
+        if let Some(escape) = escapes.peek().filter(|escape| escape.start < span.end) {
+            span.end = escape.end;
+        }
+    }
+}
+
+/// Where the escapes of a JSON text lie.
+fn escapes(text: &str) -> impl Iterator<Item = Range<usize>> {
     let bytes = text.as_bytes();
     let mut at = 0;
-    while at < range.end {
-        let Some(found) = memchr::memchr(b'\\', &bytes[at..]) else { break };
-        let start = at + found;
+    std::iter::from_fn(move || {
+        let start = at + memchr::memchr(b'\\', &bytes[at..])?;
         let len = if bytes.get(start + 1) == Some(&b'u') && hex4(bytes, start + 2).is_some() { 6 } else { 2 };
-        let mut end = (start + len).min(bytes.len());
-        while !text.is_char_boundary(end) {
-            end += 1;
+        at = (start + len).min(bytes.len());
+        while !text.is_char_boundary(at) {
+            at += 1;
         }
-        if start < range.start && range.start < end {
-            range.start = start;
-        }
-        if start < range.end && range.end < end {
-            range.end = end;
-        }
-        at = end;
-    }
-    range
+        Some(start..at)
+    })
 }

@@ -93,14 +93,14 @@ fn message(gather: &mut Gather<'_>, message: Value<'_>, place: &str, limits: &Li
     }
     for (call, place) in objects(message, "tool_calls", &format!("{place}.tool_calls"))? {
         gather.identifier(call.get("id"));
-        tool_call(gather, call, place)?;
+        tool_call(gather, call, &place)?;
     }
     if let Some(call) = member(message, "function_call") {
         let place = format!("{place}.function_call");
         if !call.is_object() {
             return Err(ReadError::wrong_type(place, call, "an object"));
         }
-        tool_call(gather, call, place)?;
+        tool_call(gather, call, &place)?;
     }
     gather.identifier(message.get("tool_call_id"));
     match member(message, "audio") {
@@ -173,9 +173,9 @@ fn media(gather: &mut Gather<'_>, part: Value<'_>, place: &str, limits: &Limits)
 }
 
 /// Name and arguments of one call, one segment.
-pub(super) fn tool_call(gather: &mut Gather<'_>, call: Value<'_>, place: String) -> Result<(), ReadError> {
-    let mut draft = Gather::draft(Origin::ToolArgs, place.clone(), 0);
-    gather_call(gather, &mut draft, call, &place)?;
+fn tool_call(gather: &mut Gather<'_>, call: Value<'_>, place: &str) -> Result<(), ReadError> {
+    let mut draft = Gather::draft(Origin::ToolArgs, place, 0);
+    gather_call(gather, &mut draft, call, place)?;
     gather.close(draft);
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::api::json::{Edits, Value};
 use crate::api::notice::Usage;
 
 /// The choices of an answer or a chunk, each with its index; every one of duplicates.
-pub(super) fn choices<'a>(root: Value<'a>) -> impl Iterator<Item = (u32, Value<'a>)> {
+pub(super) fn choices(root: Value<'_>) -> impl Iterator<Item = (u32, Value<'_>)> {
     root.all("choices").flat_map(Value::items).enumerate().map(|(at, choice)| (index(choice, at), choice))
 }
 
@@ -48,8 +48,8 @@ pub(in crate::api) fn read_event(
             event.finish.push(Finish { choice: index, reason: reason.into_owned() });
             event.closes.push(Close::Choice(index));
         }
-        if logprobs_repeat(choice, "delta") {
-            choice.all("logprobs").for_each(|logprobs| sift.inert(logprobs));
+        for token in repeated_tokens(choice, "delta") {
+            sift.inert(token);
         }
         sift.tree(Lane { choice: index, channel: Channel::Other }, choice);
     }
@@ -88,22 +88,21 @@ fn read_delta(choice: u32, delta: Value<'_>, sift: &mut Sift, limits: &Limits) -
     Ok(())
 }
 
-/// True when the log probabilities of a choice repeat its text, token by token, and so need no judging of their own.
-/// What stands under `top_logprobs` are single tokens that were not said.
-pub(super) fn logprobs_repeat(choice: Value<'_>, holder: &str) -> bool {
-    let told = |key: &str| -> String {
-        let texts = choice.all(holder).flat_map(|inner| inner.all(key).collect::<Vec<_>>());
-        texts.filter_map(Value::as_str).collect()
-    };
-    choice.all("logprobs").filter(|logprobs| !logprobs.is_null()).all(|logprobs| {
-        logprobs.entries().all(|(key, tokens)| {
-            let Some(key) = key.as_str().filter(|key| matches!(key.as_ref(), "content" | "refusal")) else {
-                return false;
-            };
-            let said: String = tokens.items().filter_map(|token| token.get("token")?.as_str()).collect();
-            tokens.is_null() || said == told(&key)
-        })
-    })
+/// The tokens among a choice's log probabilities that need no judging of their own: those that repeat, one after the
+/// other, the text in `holder`, and beside them the single tokens of `top_logprobs`, which were not said.
+pub(super) fn repeated_tokens<'a>(choice: Value<'a>, holder: &str) -> Vec<Value<'a>> {
+    let mut repeated = Vec::new();
+    for (key, said) in choice.all("logprobs").flat_map(Value::entries) {
+        let key = key.as_str().unwrap_or_default();
+        let told: String = choice.all(holder).filter_map(|inner| inner.get(&key)?.as_str()).collect();
+        let tokens = |of: Value<'a>| of.items().filter_map(|token| token.get("token"));
+        let text: String = tokens(said).filter_map(Value::as_str).collect();
+        if text == told {
+            repeated.extend(tokens(said));
+            repeated.extend(said.items().flat_map(|token| token.all("top_logprobs")).flat_map(tokens));
+        }
+    }
+    repeated
 }
 
 /// Takes out of a chunk what repeats a text that was changed.

@@ -1,4 +1,4 @@
-//! OpenAI Chat Completions: what is particular to its request, answer and stream.
+//! `OpenAI` Chat Completions: what is particular to its request, answer and stream.
 //!
 //! Source: the types of the official Python library, `openai/types/chat`.
 

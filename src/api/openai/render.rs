@@ -1,4 +1,4 @@
-//! Bodies of our own in OpenAI's shapes, and how a stream is brought to an end.
+//! Bodies of our own in `OpenAI`'s shapes, and how a stream is brought to an end.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +9,7 @@ use crate::api::json::Value;
 use crate::api::notice::{BlockStyle, Notice, Usage};
 use crate::api::openai::event::choices;
 use crate::api::render::{ApiError, frame};
+use crate::api::reply::identifier;
 
 /// `{"error":{...}}`, with Azure's `innererror` when a guard blocked the prompt.
 pub(in crate::api) fn error(error: &ApiError<'_>) -> Tree {
@@ -93,13 +94,8 @@ impl Progress {
 
     pub(in crate::api) fn seen(&mut self, event: &Event) {
         let Some(root) = event.root() else { return };
-        let text = |key| root.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-        if self.id.is_none() {
-            self.id = text("id").map(std::borrow::Cow::into_owned);
-        }
-        if let Some(model) = text("model") {
-            self.model = Some(model.into_owned());
-        }
+        self.id = self.id.take().or_else(|| identifier(root, "id"));
+        self.model = identifier(root, "model").or_else(|| self.model.take());
         if let Some(created) = root.get("created").and_then(Value::as_u64) {
             self.created = created;
         }

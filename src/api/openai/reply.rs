@@ -7,10 +7,10 @@ use crate::api::error::ReadError;
 use crate::api::json::{Edits, Json, Value, quoted};
 use crate::api::notice::{BlockStyle, Notice};
 use crate::api::openai::call::gather_call;
-use crate::api::openai::event::{choices, index, logprobs_repeat, usage};
+use crate::api::openai::event::{choices, index, repeated_tokens, usage};
 use crate::api::openai::render::{blocked_choice, completion_id};
 use crate::api::render::to_bytes;
-use crate::api::reply::{Imprint, Touched, string};
+use crate::api::reply::{Imprint, Touched, identifier};
 use crate::api::segment::{Gather, Segment, texts};
 
 /// Members of a message that hold the model's thinking.
@@ -37,12 +37,12 @@ pub(in crate::api) fn read_reply(doc: &Json, limits: &Limits) -> Result<(Imprint
         for message in choice.all("message") {
             read_message(&mut gather, message, index, &format!("{place}.message"), limits)?;
         }
-        if logprobs_repeat(choice, "message") {
-            choice.all("logprobs").for_each(|logprobs| logprobs.tree().for_each(|node| gather.inert(node)));
+        for token in repeated_tokens(choice, "message") {
+            gather.inert(token);
         }
         gather.rest(choice, place, index);
     }
-    let imprint = Imprint { model: string(root, "model"), usage: usage(root) };
+    let imprint = Imprint { model: identifier(root, "model").unwrap_or_default(), usage: usage(root) };
     Ok((imprint, gather.finish(Segment::WHOLE)))
 }
 
@@ -83,7 +83,7 @@ fn read_message(
     Ok(())
 }
 
-fn messages<'a>(root: Value<'a>, choice: u32) -> impl Iterator<Item = Value<'a>> {
+fn messages(root: Value<'_>, choice: u32) -> impl Iterator<Item = Value<'_>> {
     choices(root).filter(move |(index, _)| *index == choice).flat_map(|(_, choice)| choice.all("message"))
 }
 
@@ -140,17 +140,17 @@ pub(in crate::api) fn block(
 }
 
 fn blocked_body(root: Value<'_>, indexes: &[u32], notice: &Notice<'_>, style: BlockStyle) -> Tree {
-    let id = Some(string(root, "id")).filter(|id| !id.is_empty() && crate::api::vocabulary::is_identifier(id));
+    let id = identifier(root, "id");
     let choices: Vec<Tree> = indexes.iter().map(|&index| blocked_choice(index, notice, style)).collect();
     let mut body = json!({
         "id": id.unwrap_or_else(|| completion_id(notice.request_id)),
         "object": "chat.completion",
         "created": root.get("created").and_then(Value::as_u64).unwrap_or_default(),
-        "model": string(root, "model"),
+        "model": identifier(root, "model").unwrap_or_default(),
         "choices": choices,
     });
     // Counts only: a usage object with a text in it was not judged to be harmless.
-    let counts = root.get("usage").filter(|usage| usage.is_object() && texts(*usage).next().is_none());
+    let counts = root.get("usage").filter(|usage| usage.is_object() && texts(*usage, |_| false).next().is_none());
     if let Some(counts) = counts.and_then(|usage| serde_json::from_slice(usage.raw()).ok()) {
         body["usage"] = counts;
     }

@@ -1,0 +1,242 @@
+//! Whole answers, and bodies of our own.
+
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::api::render::{self, ApiError};
+use crate::api::tests::{MARKER, limits, marked, notice, tree};
+use crate::api::{BlockStyle, Call, Dialect, Origin, Reply, Segment, Usage};
+
+const CHAT: &[u8] = include_bytes!("../../../tests/fixtures/chat_reply.json");
+const MESSAGES: &[u8] = include_bytes!("../../../tests/fixtures/messages_reply.json");
+const BOTH: [(Dialect, &[u8]); 2] = [(Dialect::OpenAiChat, CHAT), (Dialect::AnthropicMessages, MESSAGES)];
+
+fn read(dialect: Dialect, body: &[u8]) -> Reply {
+    Reply::read(dialect, Bytes::copy_from_slice(body), &limits()).unwrap()
+}
+
+fn position(reply: &Reply, text: &str) -> (usize, std::ops::Range<usize>) {
+    let found = reply.segments().iter().enumerate().find_map(|(at, segment)| Some((at, segment.text.find(text)?)));
+    let (at, start) = found.unwrap();
+    (at, start..start + text.len())
+}
+
+#[test]
+fn a_marker_at_any_string_is_seen_or_the_answer_refused() {
+    for (dialect, body) in BOTH {
+        for (old, body) in marked(body, MARKER) {
+            if let Ok(reply) = Reply::read(dialect, body, &limits()) {
+                let seen = reply.segments().iter().any(|segment| segment.text.contains(MARKER));
+                // A token of `top_logprobs` was not said; it alone may differ from the text.
+                assert!(seen || old == "alt", "{dialect:?}: not seen in the place of {old:?}");
+            }
+        }
+        for (old, body) in marked(body, MARKER) {
+            let reply = Reply::read_any(dialect, body, &limits()).unwrap();
+            assert!(reply.segments()[0].text.contains(MARKER), "{old}");
+        }
+    }
+}
+
+#[test]
+fn every_duplicate_is_read() {
+    let body = br#"{"choices":[{"index":0,"message":{"content":"one","content":"two"}}],"choices":[{"message":{"content":"three"}}]}"#;
+    let text: Vec<String> =
+        read(Dialect::OpenAiChat, body).segments().iter().map(|segment| segment.text.clone()).collect();
+    assert_eq!(text, ["one\ntwo", "three"]);
+}
+
+#[test]
+fn texts_and_numbers_of_an_answer() {
+    let chat = read(Dialect::OpenAiChat, CHAT);
+    let found: Vec<_> =
+        chat.segments().iter().map(|segment| (segment.origin, segment.choice, segment.text.as_str())).collect();
+    assert_eq!(
+        found,
+        [
+            (Origin::Output, 0, "It opens at nine. Write to ana@example.org."),
+            (Origin::Other, 0, "Opening hours\nhttps://example.org/h"),
+            (Origin::Reasoning, 1, "Use the map."),
+            (Origin::ToolArgs, 1, "find_place\n{\"query\":\"the café\"}"),
+            (Origin::Other, Segment::WHOLE, "x_vendor\nfree text"),
+        ]
+    );
+    assert_eq!(chat.usage(), Some(Usage { input: 19, output: 11 }));
+    assert_eq!((chat.model(), chat.has_tool_calls(0), chat.has_tool_calls(1)), ("gpt-4o-mini-2024-07-18", false, true));
+    assert_eq!(chat.answer(0).as_deref(), Some("It opens at nine. Write to ana@example.org."));
+    assert_eq!(chat.answer(1), None);
+
+    let reply = read(Dialect::AnthropicMessages, MESSAGES);
+    assert_eq!(reply.answer(0).as_deref(), Some("It opens at nine. Write to ana@example.org."));
+    assert_eq!((reply.usage(), reply.has_tool_calls(0)), (Some(Usage { input: 35, output: 42 }), true));
+    let origins: Vec<Origin> = reply.segments().iter().map(|segment| segment.origin).collect();
+    assert_eq!(origins, [Origin::Reasoning, Origin::ToolArgs, Origin::Output]);
+}
+
+#[test]
+fn untouched_answers_are_the_same_bytes() {
+    for (dialect, body) in BOTH {
+        assert_eq!(read(dialect, body).into_body(), body);
+    }
+}
+
+#[test]
+fn redaction_takes_the_copies_with_it() {
+    let mut chat = read(Dialect::OpenAiChat, CHAT);
+    let (at, span) = position(&chat, "ana@example.org");
+    chat.redact(at, &[(span, "[EMAIL_ADDRESS]")]);
+    let mut expected = tree(CHAT);
+    expected["choices"][0]["message"]["content"] = json!("It opens at nine. Write to [EMAIL_ADDRESS].");
+    expected["choices"][0]["message"].as_object_mut().unwrap().remove("annotations");
+    expected["choices"][0]["logprobs"] = json!(null);
+    assert_eq!(tree(&chat.into_body()), expected);
+
+    let mut reply = read(Dialect::AnthropicMessages, MESSAGES);
+    let (at, span) = position(&reply, "a place");
+    reply.redact(at, &[(span, "X")]);
+    let (at, span) = position(&reply, "at nine");
+    reply.redact(at, &[(span, "X")]);
+    let (at, span) = position(&reply, "free key");
+    reply.redact(at, &[(span, "X")]);
+    let out = tree(&reply.into_body());
+    let blocks = out["content"].as_array().unwrap();
+    assert_eq!(blocks[0], json!({"type": "text", "text": "It opens X."}), "the signed block went as a whole");
+    assert_eq!(blocks[2]["input"]["opts"], json!({"X": "a b"}));
+}
+
+#[test]
+fn another_answer_takes_the_place_of_text_and_reasoning() {
+    let mut chat = read(Dialect::OpenAiChat, CHAT);
+    chat.replace_answer(0, "New \"text\".");
+    chat.replace_answer(1, "Also new.");
+    let out = tree(&chat.into_body());
+    assert_eq!(out["choices"][0]["message"], json!({"role": "assistant", "content": "New \"text\".", "refusal": null}));
+    assert_eq!(out["choices"][0]["logprobs"], json!(null));
+    assert_eq!(out["choices"][1]["message"]["content"], "Also new.");
+    assert_eq!(out["choices"][1]["message"]["tool_calls"], tree(CHAT)["choices"][1]["message"]["tool_calls"]);
+    assert!(out["choices"][1]["message"].get("reasoning_content").is_none());
+
+    let mut reply = read(Dialect::AnthropicMessages, MESSAGES);
+    reply.replace_answer(0, "New text.");
+    let out = tree(&reply.into_body());
+    let old = tree(MESSAGES);
+    assert_eq!(out["content"], json!([{"type": "text", "text": "New text."}, old["content"][3]]));
+}
+
+#[test]
+fn blocked_choices_keep_nothing_of_what_they_said() {
+    let message = notice().message;
+    let mut chat = read(Dialect::OpenAiChat, CHAT);
+    chat.block(&[0], &notice(), BlockStyle::ContentFilter);
+    chat.annotate(&notice());
+    let out = tree(&chat.into_body());
+    let blocked = json!({"index": 0, "message": {"role": "assistant", "content": null, "refusal": message}, "logprobs": null, "finish_reason": "content_filter"});
+    assert_eq!(out["choices"][0], blocked);
+    assert_eq!(out["choices"][1], tree(CHAT)["choices"][1]);
+    assert_eq!(out["guardrail"]["rules"][0]["score"], 0.97);
+    assert_eq!(out["x_vendor"], "free text");
+
+    for choices in [vec![0, 1], vec![Segment::WHOLE]] {
+        let mut chat = read(Dialect::OpenAiChat, CHAT);
+        chat.block(&choices, &notice(), BlockStyle::Refusal);
+        let body = chat.into_body();
+        let out = tree(&body);
+        assert_eq!(out["choices"][1]["finish_reason"], "stop");
+        assert_eq!((&out["id"], &out["usage"]), (&tree(CHAT)["id"], &tree(CHAT)["usage"]));
+        assert!(!String::from_utf8_lossy(&body).contains("free text"));
+    }
+
+    let mut reply = read(Dialect::AnthropicMessages, MESSAGES);
+    reply.block(&[0], &notice(), BlockStyle::ContentFilter);
+    let out = tree(&reply.into_body());
+    assert_eq!(out["content"], json!([{"type": "text", "text": message}]));
+    assert_eq!(out["stop_reason"], "refusal");
+    assert_eq!(out["stop_details"], json!({"type": "refusal", "category": null, "explanation": message}));
+    assert_eq!(out["usage"], tree(MESSAGES)["usage"]);
+    let mut reply = read(Dialect::AnthropicMessages, MESSAGES);
+    reply.block(&[0], &notice(), BlockStyle::Refusal);
+    let out = tree(&reply.into_body());
+    assert_eq!((&out["stop_reason"], out.get("stop_details")), (&json!("end_turn"), None));
+}
+
+#[test]
+fn an_annotation_is_ours_alone() {
+    let body = br#"{"guardrail":{"action":"allow"},"choices":[]}"#;
+    let mut reply = read(Dialect::OpenAiChat, body);
+    reply.annotate(&notice());
+    assert_eq!(tree(&reply.into_body())["guardrail"]["action"], "block");
+}
+
+#[test]
+fn shapes_that_are_no_answer_are_refused() {
+    for body in [&b"[]"[..], b"{}", br#"{"choices":{}}"#, br#"{"choices":[1]}"#, b"<html>"] {
+        assert!(Reply::read(Dialect::OpenAiChat, Bytes::copy_from_slice(body), &limits()).is_err());
+    }
+    for body in [&b"{}"[..], br#"{"content":"x"}"#, br#"{"content":["x"]}"#, br#"{"content":[{"type":"image"}]}"#] {
+        assert!(Reply::read(Dialect::AnthropicMessages, Bytes::copy_from_slice(body), &limits()).is_err());
+    }
+}
+
+#[test]
+fn errors_in_each_dialect() {
+    let notice = notice();
+    let mut error = ApiError {
+        status: 400,
+        kind: "invalid_request_error",
+        code: Some("content_filter"),
+        param: Some("messages"),
+        message: "Blocked.",
+        request_id: "req_1",
+        content_filter: Some(&notice),
+    };
+    let out = tree(&render::error(Dialect::OpenAiChat, &error));
+    assert_eq!(
+        out["error"],
+        json!({"message": "Blocked.", "type": "invalid_request_error", "param": "messages", "code": "content_filter",
+            "innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"toxicity.v2": {"detected": true, "filtered": true}}}})
+    );
+    assert_eq!(out["guardrail"]["revision"], "9f2c1e7");
+    error.content_filter = None;
+    for (status, kind) in [
+        (400, "invalid_request_error"),
+        (404, "not_found_error"),
+        (413, "request_too_large"),
+        (422, "invalid_request_error"),
+        (429, "rate_limit_error"),
+        (503, "api_error"),
+    ] {
+        error.status = status;
+        assert_eq!(
+            tree(&render::error(Dialect::AnthropicMessages, &error)),
+            json!({"type": "error", "error": {"type": kind, "message": "Blocked."}, "request_id": "req_1"})
+        );
+    }
+}
+
+#[test]
+fn refusals_read_as_answers() {
+    let body = json!({"model": "m", "n": 2, "messages": [{"role": "user", "content": "x"}]}).to_string();
+    let call = Call::read(Dialect::OpenAiChat, Bytes::from(body), &limits()).unwrap();
+    let reply = read(Dialect::OpenAiChat, &render::refusal(&call, &notice()));
+    let refusals: Vec<_> = reply.segments().iter().filter(|segment| segment.origin == Origin::Output).collect();
+    assert_eq!(refusals.len(), 2);
+    assert!(refusals.iter().all(|segment| segment.text == notice().message));
+
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}]}).to_string();
+    let call = Call::read(Dialect::AnthropicMessages, Bytes::from(body), &limits()).unwrap();
+    assert_eq!(
+        read(Dialect::AnthropicMessages, &render::refusal(&call, &notice())).answer(0).as_deref(),
+        Some(notice().message)
+    );
+}
+
+#[test]
+fn our_own_questions_are_requests() {
+    for dialect in Dialect::ALL {
+        let body = render::question(dialect, "m", "Judge.", "The \"answer\".", 50);
+        let call = Call::read(dialect, body, &limits()).unwrap();
+        let texts: Vec<_> = call.segments().iter().map(|segment| (segment.origin, segment.text.as_str())).collect();
+        assert_eq!(texts, [(Origin::System, "Judge."), (Origin::User, "The \"answer\".")]);
+        assert!(!call.stream());
+    }
+}
