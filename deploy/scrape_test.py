@@ -128,6 +128,11 @@ class Prometheus:
         data = self.get("query", query=query)
         return data["result"] if data else []
 
+    def rules(self):
+        """Every loaded rule, once none is left that has not been evaluated."""
+        rules = [rule for group in self.get("rules")["groups"] for rule in group["rules"]]
+        return rules if all(rule["health"] != "unknown" for rule in rules) else []
+
     def up(self):
         return self.ask('up{job="wardline"} == 1')
 
@@ -164,6 +169,8 @@ def main():
     arguments.add_argument("--admin", default="127.0.0.1:9787")
     arguments.add_argument("--data", default="127.0.0.1:8787")
     options = arguments.parse_args()
+    # Whoever ends this test ends Prometheus with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("scrape_test: terminated"))
     until(f"readiness at {options.admin}", lambda: call(options.admin, "GET", "/readyz")[0] == 200)
 
     with tempfile.TemporaryDirectory() as place, Prometheus(options.admin, pathlib.Path(place)) as prometheus:
@@ -186,12 +193,11 @@ def main():
                 sys.exit("scrape_test: no samples for:\n" + "\n".join(f"  {n}: {q}" for n, q in queries.items()))
             time.sleep(1)
 
-        groups = prometheus.get("rules")["groups"]
-        broken = [(rule["name"], rule["lastError"]) for group in groups for rule in group["rules"]
-                  if rule["health"] == "err"]
+        rules = until("an evaluation of every rule", prometheus.rules)
+        broken = [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"]
         expect(not broken, f"rules that a real server cannot evaluate: {broken}")
         names = metric_names(lint(options.admin))
-    print(f"scrape_test: {asked} board queries answered, {sum(len(g['rules']) for g in groups)} rules evaluated, "
+    print(f"scrape_test: {asked} board queries answered, {len(rules)} rules evaluated, "
           f"{len(names)} metrics exposed and linted")
 
 
