@@ -1,0 +1,194 @@
+//! A request: what it asks, every text in it, and the few ways in which it may be changed.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::api::dialect::{Dialect, Limits};
+use crate::api::error::ReadError;
+use crate::api::json::{Edits, Json, Mode, Value};
+use crate::api::segment::Segment;
+use crate::api::{anthropic, openai};
+
+/// The role under which a constitution is written into a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InjectRole {
+    /// `developer` where the client itself uses that role, else `system`.
+    #[default]
+    Auto,
+    /// `system`
+    System,
+    /// `developer`, for upstreams that know it; the same as `System` for Anthropic.
+    Developer,
+}
+
+/// What a request asks for, apart from its texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) model: String,
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
+    pub(crate) choices: u32,
+}
+
+/// A request that was read and understood.
+#[derive(Clone, Debug)]
+pub struct Call {
+    dialect: Dialect,
+    doc: Json,
+    head: Head,
+    segments: Vec<Segment>,
+    redactions: BTreeMap<usize, Vec<(Range<usize>, String)>>,
+    injection: Option<(String, InjectRole)>,
+}
+
+impl Call {
+    /// Reads a body strictly; what it does not understand it does not pass.
+    pub fn read(dialect: Dialect, body: Bytes, limits: &Limits) -> Result<Call, ReadError> {
+        let doc = Json::parse(body, Mode::Request, limits)?;
+        let (head, segments) = match dialect {
+            Dialect::OpenAiChat => openai::read_call(&doc, limits)?,
+            Dialect::AnthropicMessages => anthropic::read_call(&doc, limits)?,
+        };
+        Ok(Call { dialect, doc, head, segments, redactions: BTreeMap::new(), injection: None })
+    }
+
+    /// The dialect that it speaks.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The model it names.
+    pub fn model(&self) -> &str {
+        &self.head.model
+    }
+
+    /// True when the answer is to be streamed.
+    pub fn stream(&self) -> bool {
+        self.head.stream
+    }
+
+    /// True when a stream is to end with its token usage.
+    pub fn include_usage(&self) -> bool {
+        self.head.include_usage
+    }
+
+    /// How many answers it asks for.
+    pub fn choices(&self) -> u32 {
+        self.head.choices
+    }
+
+    /// Every text in it, in the order of the document; the last one gathers what no other mentions.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The conversation in OpenAI's shape, whatever the dialect: with redactions, without the constitution. For
+    /// preference pairs and revision.
+    pub fn messages(&self) -> Vec<serde_json::Value> {
+        let body: serde_json::Value = serde_json::from_slice(&self.redacted()).unwrap_or_default();
+        match self.dialect {
+            Dialect::OpenAiChat => openai::messages(body),
+            Dialect::AnthropicMessages => anthropic::messages(&body),
+        }
+    }
+
+    /// Puts a constitution before everything the client sends; the client's own system text stays. An empty one changes
+    /// nothing, and a second one takes the place of the first.
+    pub fn inject(&mut self, constitution: &str, role: InjectRole) {
+        self.injection = (!constitution.is_empty()).then(|| (constitution.to_owned(), role));
+    }
+
+    /// Replaces byte ranges of one segment's text. Ranges always refer to the text as it was read.
+    pub fn redact(&mut self, segment: usize, spans: &[(Range<usize>, &str)]) {
+        let kept = self.redactions.entry(segment).or_default();
+        kept.extend(spans.iter().map(|(span, with)| (span.clone(), (*with).to_owned())));
+    }
+
+    /// The body to send upstream; the very same bytes when nothing was changed.
+    pub fn into_body(self) -> Bytes {
+        let mut edits = self.redaction_edits();
+        if let Some((constitution, role)) = &self.injection {
+            match self.dialect {
+                Dialect::OpenAiChat => openai::inject(&self.doc, constitution, *role, &mut edits),
+                Dialect::AnthropicMessages => anthropic::inject(&self.doc, constitution, &mut edits),
+            }
+        }
+        self.doc.apply(&edits)
+    }
+
+    fn redacted(&self) -> Bytes {
+        self.doc.apply(&self.redaction_edits())
+    }
+
+    fn redaction_edits(&self) -> Edits {
+        let mut edits = Edits::default();
+        for (&at, spans) in &self.redactions {
+            let spans: Vec<(Range<usize>, &str)> =
+                spans.iter().map(|(span, with)| (span.clone(), with.as_str())).collect();
+            if let Some(segment) = self.segments.get(at) {
+                segment.redact(&self.doc, &spans, &mut edits);
+            }
+        }
+        edits
+    }
+}
+
+// What the dialects' readers share: checks that name the place.
+
+/// The member `key` of `object`, unless it is absent or null.
+pub(crate) fn member<'a>(object: Value<'a>, key: &str) -> Option<Value<'a>> {
+    object.get(key).filter(|value| !value.is_null())
+}
+
+/// A string member that must be there and not be empty.
+pub(crate) fn required_string(object: Value<'_>, key: &str) -> Result<String, ReadError> {
+    let value = object.get(key).ok_or_else(|| ReadError::missing(key, object))?;
+    match value.as_str() {
+        Some(text) if !text.is_empty() => Ok(text.into_owned()),
+        Some(_) => Err(ReadError::wrong_value(key, value, "a non-empty string")),
+        None => Err(ReadError::wrong_type(key, value, "a string")),
+    }
+}
+
+/// A boolean member; false where it is absent or null.
+pub(crate) fn optional_bool(object: Value<'_>, key: &str, place: &str) -> Result<bool, ReadError> {
+    member(object, key)
+        .map_or(Ok(false), |value| value.as_bool().ok_or_else(|| ReadError::wrong_type(place, value, "true or false")))
+}
+
+/// An array member with at least one item.
+pub(crate) fn required_items<'a>(object: Value<'a>, key: &str) -> Result<Value<'a>, ReadError> {
+    let value = object.get(key).ok_or_else(|| ReadError::missing(key, object))?;
+    if !value.is_array() {
+        return Err(ReadError::wrong_type(key, value, "an array"));
+    }
+    if value.items().next().is_none() {
+        return Err(ReadError::wrong_value(key, value, "an array with at least one item"));
+    }
+    Ok(value)
+}
+
+/// An array member's items as objects, each with its place; nothing where it is absent or null.
+pub(crate) fn objects<'a>(object: Value<'a>, key: &str, place: &str) -> Result<Vec<(Value<'a>, String)>, ReadError> {
+    let Some(value) = member(object, key) else { return Ok(Vec::new()) };
+    if !value.is_array() {
+        return Err(ReadError::wrong_type(place, value, "an array"));
+    }
+    let items = value.items().enumerate().map(|(at, item)| {
+        let place = format!("{place}[{at}]");
+        if item.is_object() { Ok((item, place)) } else { Err(ReadError::wrong_type(place, item, "an object")) }
+    });
+    items.collect()
+}
+
+/// Checks a member that may be absent or null, and else must be a string.
+pub(crate) fn optional_string<'a>(object: Value<'a>, key: &str, place: &str) -> Result<Option<Value<'a>>, ReadError> {
+    match member(object, key) {
+        Some(value) if value.as_str().is_none() => {
+            Err(ReadError::wrong_type(format!("{place}.{key}"), value, "a string"))
+        }
+        other => Ok(other),
+    }
+}

@@ -1,0 +1,236 @@
+//! Text to be judged, and the way back from a place in it to the bytes it came from.
+
+use std::ops::Range;
+
+use crate::api::dialect::Origin;
+use crate::api::json::{Edits, Json, Kind, NodeId, Offsets, Value, escape_into, quoted, widen_over_escapes};
+use crate::api::vocabulary;
+
+/// One text with one origin, made of one or more string leaves that are joined by LF.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Who is behind the text.
+    pub origin: Origin,
+    /// The text, unescaped.
+    pub text: String,
+    /// Where it stands, such as `messages[3].content`; for people, never with anybody's text in it.
+    pub place: String,
+    /// Which of several answers it belongs to; [`Segment::WHOLE`] for what belongs to none. 0 in requests.
+    pub choice: u32,
+    pieces: Vec<Piece>,
+}
+
+impl Segment {
+    /// The `choice` of text that stands outside of all choices of an answer.
+    pub const WHOLE: u32 = u32::MAX;
+
+    /// The leaves that any of `spans` touches.
+    pub(crate) fn touched(&self, spans: &[(Range<usize>, &str)]) -> impl Iterator<Item = NodeId> {
+        let touches = |piece: &&Piece| {
+            spans.iter().any(|(span, _)| span.start < piece.text.end && piece.text.start < span.end)
+        };
+        self.pieces.iter().filter(touches).map(|piece| piece.node)
+    }
+
+    /// Writes into `edits` what replaces each span of the text, by the bytes of the leaves. Spans that overlap become one
+    /// with the replacement of the first; a span over several leaves puts its replacement into the first of them.
+    pub(crate) fn redact(&self, doc: &Json, spans: &[(Range<usize>, &str)], edits: &mut Edits) {
+        let spans = self.merged(spans);
+        let mut from = 0;
+        let mut behind = 0;
+        for piece in &self.pieces {
+            while spans.get(from).is_some_and(|(span, _)| span.end <= piece.text.start) {
+                from += 1;
+            }
+            let touching = spans[from..].iter().take_while(|(span, _)| span.start < piece.text.end);
+            piece.redact(doc.value(piece.node), behind, touching, edits);
+            behind = piece.text.end;
+        }
+    }
+
+    /// Sorted, non-empty, on character boundaries, over whole escapes of nested JSON, and not overlapping.
+    fn merged<'s>(&self, spans: &[(Range<usize>, &'s str)]) -> Vec<(Range<usize>, &'s str)> {
+        let mut sorted: Vec<(Range<usize>, &str)> = spans
+            .iter()
+            .map(|(span, with)| (self.on_boundaries(span), *with))
+            .filter(|(span, _)| !span.is_empty())
+            .collect();
+        for piece in self.pieces.iter().filter(|piece| piece.nested) {
+            let text = &self.text[piece.text.clone()];
+            let offset = piece.text.start;
+            for (span, _) in &mut sorted {
+                if span.start < piece.text.end && offset < span.end {
+                    let inner = span.start.saturating_sub(offset)..span.end.min(piece.text.end) - offset;
+                    let wide = widen_over_escapes(text, inner);
+                    span.start = span.start.min(wide.start + offset);
+                    span.end = span.end.max(wide.end + offset);
+                }
+            }
+        }
+        sorted.sort_by_key(|(span, _)| (span.start, std::cmp::Reverse(span.end)));
+        let mut merged: Vec<(Range<usize>, &str)> = Vec::with_capacity(sorted.len());
+        for (span, with) in sorted {
+            match merged.last_mut() {
+                Some((last, _)) if span.start < last.end => last.end = last.end.max(span.end),
+                _ => merged.push((span, with)),
+            }
+        }
+        merged
+    }
+
+    fn on_boundaries(&self, span: &Range<usize>) -> Range<usize> {
+        let mut start = span.start.min(self.text.len());
+        let mut end = span.end.min(self.text.len());
+        while !self.text.is_char_boundary(start) {
+            start -= 1;
+        }
+        while !self.text.is_char_boundary(end) {
+            end += 1;
+        }
+        start..end
+    }
+}
+
+/// One leaf of a segment.
+#[derive(Clone, Debug)]
+struct Piece {
+    node: NodeId,
+    /// Where its text lies in the segment's.
+    text: Range<usize>,
+    /// The text is itself JSON, so that what is put into it needs one more escaping.
+    nested: bool,
+}
+
+impl Piece {
+    /// Splices each span's replacement into the escaped bytes of `leaf`, and leaves the bytes around as they are. A span
+    /// that began before `behind`, the end of the leaf before, has its replacement there already.
+    fn redact<'s>(
+        &self,
+        leaf: Value<'_>,
+        behind: usize,
+        spans: impl Iterator<Item = &'s (Range<usize>, &'s str)>,
+        edits: &mut Edits,
+    ) {
+        let inner_start = leaf.span().start + 1;
+        let mut offsets = Offsets::new(leaf.inner().unwrap_or_default());
+        for (span, with) in spans {
+            let begins_here = span.start >= behind;
+            let start = span.start.max(self.text.start) - self.text.start;
+            let end = span.end.min(self.text.end) - self.text.start;
+            let range = inner_start + offsets.raw_at(start)..inner_start + offsets.raw_at(end);
+            let mut bytes = Vec::new();
+            if begins_here && self.nested {
+                let once = quoted(with);
+                escape_into(&String::from_utf8_lossy(&once[1..once.len() - 1]), &mut bytes);
+            } else if begins_here {
+                escape_into(with, &mut bytes);
+            }
+            edits.replace(range, bytes);
+        }
+    }
+}
+
+/// Every string in `value` that may be somebody's text: keys and values, but for the words of the protocol.
+pub(crate) fn texts<'a>(value: Value<'a>) -> impl Iterator<Item = Value<'a>> {
+    let mut key = None;
+    value.tree().filter(move |node| {
+        if node.kind() == Kind::Key {
+            key = node.as_str();
+            return !key.as_deref().is_some_and(vocabulary::is_word);
+        }
+        let key = key.take();
+        node.as_str().is_some_and(|text| !key.is_some_and(|key| vocabulary::is_enumerated(&key, &text)))
+    })
+}
+
+/// Gathers the string leaves of one document into segments, and knows which have been taken, so that what no one
+/// mentions can be gathered at the end.
+pub(crate) struct Gather<'a> {
+    doc: &'a Json,
+    taken: Vec<bool>,
+    segments: Vec<Segment>,
+}
+
+/// A segment in the making.
+pub(crate) struct Draft {
+    segment: Segment,
+}
+
+impl<'a> Gather<'a> {
+    pub(crate) fn new(doc: &'a Json) -> Self {
+        Gather { doc, taken: vec![false; doc.len()], segments: Vec::new() }
+    }
+
+    pub(crate) fn draft(origin: Origin, place: impl Into<String>, choice: u32) -> Draft {
+        let segment = Segment { origin, text: String::new(), place: place.into(), choice, pieces: Vec::new() };
+        Draft { segment }
+    }
+
+    /// Adds one string to a draft; nothing for any other kind, or for a string that was taken before.
+    pub(crate) fn leaf(&mut self, draft: &mut Draft, value: Value<'_>) {
+        self.add(draft, value, false);
+    }
+
+    /// Adds a string that holds JSON.
+    pub(crate) fn nested(&mut self, draft: &mut Draft, value: Value<'_>) {
+        self.add(draft, value, true);
+    }
+
+    /// Adds every string in `value`, keys too, but for the words of the protocol.
+    pub(crate) fn tree(&mut self, draft: &mut Draft, value: Value<'_>) {
+        texts(value).for_each(|text| self.leaf(draft, text));
+    }
+
+    /// Marks a string that nobody need judge; the caller gives the reason.
+    pub(crate) fn inert(&mut self, value: Value<'_>) {
+        self.taken[value.index()] = true;
+    }
+
+    /// Marks a string as inert if it has the form of an identifier; prose in such a place is judged with the rest.
+    pub(crate) fn identifier(&mut self, value: Option<Value<'_>>) {
+        if let Some(value) = value.filter(|value| value.as_str().is_some_and(|text| vocabulary::is_identifier(&text))) {
+            self.inert(value);
+        }
+    }
+
+    /// Marks a string as inert if it can be ciphertext or a signature.
+    pub(crate) fn opaque(&mut self, value: Option<Value<'_>>) {
+        if let Some(value) = value.filter(|value| value.as_str().is_some_and(|text| vocabulary::is_opaque(&text))) {
+            self.inert(value);
+        }
+    }
+
+    /// Closes a draft; one without text leaves nothing.
+    pub(crate) fn close(&mut self, draft: Draft) {
+        if !draft.segment.text.is_empty() {
+            self.segments.push(draft.segment);
+        }
+    }
+
+    /// Gathers what is left within `value` into one segment.
+    pub(crate) fn rest(&mut self, value: Value<'_>, place: impl Into<String>, choice: u32) {
+        let mut draft = Self::draft(Origin::Other, place, choice);
+        self.tree(&mut draft, value);
+        self.close(draft);
+    }
+
+    /// The segments, with one more for every string that is left.
+    pub(crate) fn finish(mut self, choice: u32) -> Vec<Segment> {
+        self.rest(self.doc.root(), "", choice);
+        self.segments
+    }
+
+    fn add(&mut self, draft: &mut Draft, value: Value<'_>, nested: bool) {
+        if std::mem::replace(&mut self.taken[value.index()], true) {
+            return;
+        }
+        let Some(text) = value.as_str().filter(|text| !text.is_empty()) else { return };
+        let segment = &mut draft.segment;
+        if !segment.text.is_empty() {
+            segment.text.push('\n');
+        }
+        let start = segment.text.len();
+        segment.text.push_str(&text);
+        segment.pieces.push(Piece { node: value.id(), text: start..segment.text.len(), nested });
+    }
+}

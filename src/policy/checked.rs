@@ -1,0 +1,345 @@
+//! A policy after checking: what the rest of the gateway reads. Nothing here is optional unless absence means something.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+use crate::api::Origin;
+
+/// What one policy file says, checked against the models and recognisers at hand.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Policy {
+    /// The file's stem.
+    pub name: String,
+    /// Twelve hex digits of the SHA-256 over everything else in here: the same effect, the same revision, whatever the
+    /// file's comments and layout.
+    #[serde(skip)]
+    pub revision: String,
+    /// For people.
+    pub description: String,
+    /// What is written into every upstream request.
+    pub constitution: Constitution,
+    /// The role in which the constitution is injected.
+    pub inject: Role,
+    /// In the file's order.
+    pub rules: Vec<Rule>,
+    /// What a blocked client sees.
+    pub respond: Respond,
+    /// How a stream is cut for judging.
+    pub stream: StreamSettings,
+    /// How a violating answer is revised.
+    pub revise: ReviseSettings,
+    /// Preference pairs.
+    pub pairs: PairSettings,
+    /// Model names that get a metric label of their own; all others count as `other`.
+    pub models: Vec<String>,
+}
+
+impl Policy {
+    /// Writes the revision of everything that is set.
+    pub(super) fn sealed(mut self) -> Result<Self, serde_json::Error> {
+        let digest = Sha256::digest(serde_json::to_vec(&self)?);
+        self.revision = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        Ok(self)
+    }
+}
+
+/// Principles, and the text that models read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Constitution {
+    /// Preamble and principles as injected, byte for byte; empty if there is nothing to inject.
+    pub text: String,
+    /// In the file's order.
+    pub principles: Vec<Principle>,
+}
+
+/// One principle, with what to ask when an answer goes against it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Principle {
+    /// Unique within the policy.
+    pub id: String,
+    /// The principle itself.
+    pub text: String,
+    /// Critique request.
+    pub critique: String,
+    /// Revision request.
+    pub revision: String,
+}
+
+/// One guard, when it looks, and what follows from a hit.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Rule {
+    /// Unique within the policy.
+    pub id: String,
+    /// Who judges.
+    pub guard: Guard,
+    /// When.
+    pub stages: Stages,
+    /// Whose text; `None` is everybody's.
+    #[serde(serialize_with = "origin_names")]
+    pub origins: Option<Vec<Origin>>,
+    /// What a hit leads to.
+    pub action: Action,
+    /// Whether it does, or is only counted.
+    pub mode: Mode,
+    /// What a guard that cannot judge leads to.
+    pub on_error: OnError,
+    /// How long the guard may take.
+    pub timeout: Duration,
+    /// Index into the constitution's principles; set exactly for `revise`.
+    pub principle: Option<usize>,
+    /// The sentence for the client, if not the policy's own.
+    pub message: Option<String>,
+}
+
+/// Who judges.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guard {
+    /// Some labels of the classifier; never empty.
+    Classifier {
+        /// Each with its threshold.
+        labels: Vec<Bound>,
+    },
+    /// Recognisers and regular expressions; never both empty.
+    Pattern {
+        /// Names of built-in recognisers.
+        entities: Vec<String>,
+        /// The operator's own.
+        patterns: Vec<Pattern>,
+    },
+}
+
+/// A label and the score from which on it counts as a hit.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Bound {
+    /// Index into the labels that the policy was checked against.
+    pub label: usize,
+    /// `head.label`.
+    pub name: String,
+    /// In (0, 1]; a score that equals it is a hit.
+    pub threshold: f32,
+}
+
+/// A named regular expression.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pattern {
+    /// Stands in verdicts and placeholders; unique within its rule and no built-in entity.
+    pub id: String,
+    /// Compiles in the syntax of the `regex` crate and does not match the empty text.
+    pub regex: String,
+}
+
+/// When a rule looks; at least one is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Stages {
+    /// Prompts, before they go up.
+    pub input: bool,
+    /// Answers, before they go down.
+    pub output: bool,
+}
+
+/// What a hit leads to, mildest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It is counted and logged.
+    Audit,
+    /// What was found is replaced.
+    Redact,
+    /// The answer is criticised and revised.
+    Revise,
+    /// The request or answer is refused.
+    Block,
+}
+
+impl Action {
+    /// The word in files, headers and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::Redact => "redact",
+            Self::Revise => "revise",
+            Self::Block => "block",
+        }
+    }
+}
+
+/// Whether a rule acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// It does.
+    #[default]
+    Enforce,
+    /// It judges and is counted, and changes nothing.
+    Shadow,
+}
+
+impl Mode {
+    /// The word in files and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
+/// What follows when a guard breaks or takes too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// The text is refused.
+    #[default]
+    Closed,
+    /// The text passes, and the pass is counted.
+    Open,
+}
+
+impl OnError {
+    /// The word in files and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// The role in which the constitution is injected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// What the dialect and the model understand.
+    #[default]
+    Auto,
+    /// `system`.
+    System,
+    /// `developer`.
+    Developer,
+}
+
+/// What a blocked client sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Respond {
+    /// For a prompt.
+    pub on_input_block: InputBlock,
+    /// For an answer.
+    pub on_output_block: OutputBlock,
+    /// One sentence for people.
+    pub message: String,
+    /// How much of the decision the client is told.
+    pub disclose: Disclose,
+    /// When a body carries the `guardrail` annotation.
+    pub annotate: Annotate,
+}
+
+/// The shape of a blocked prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputBlock {
+    /// A 400 in the dialect's own shape.
+    #[default]
+    Error,
+    /// An answer that says no.
+    Refusal,
+}
+
+/// The shape of a blocked answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputBlock {
+    /// It ends as filtered, in the dialect's own way.
+    #[default]
+    ContentFilter,
+    /// It ends as refused by the assistant.
+    Refusal,
+}
+
+/// How much of a decision the client is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disclose {
+    /// Nothing but the message.
+    None,
+    /// What was done.
+    #[default]
+    Action,
+    /// Also rule, score and threshold.
+    Full,
+}
+
+/// When a body carries the `guardrail` annotation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Annotate {
+    /// Never.
+    None,
+    /// When something was done.
+    #[default]
+    OnAction,
+    /// Always.
+    Always,
+}
+
+/// How a stream is cut for judging; all lengths in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StreamSettings {
+    /// The first window is short, so that the first words come soon.
+    pub first_window_chars: u32,
+    /// Text is judged when so much is held, or at the end of a sentence.
+    pub window_chars: u32,
+    /// How much of what went before is judged again with each window; at most `window_chars`, so that work stays linear.
+    pub overlap_chars: u32,
+    /// Text held this long is judged, however short.
+    pub hold: Duration,
+}
+
+/// How a violating answer is revised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReviseSettings {
+    /// Who criticises and revises; `None` is the model that answered.
+    pub model: Option<String>,
+    /// For both calls together.
+    pub timeout: Duration,
+    /// For each of the two answers.
+    pub max_tokens: u32,
+}
+
+/// Preference pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PairSettings {
+    /// The part of the revisions that is kept, in [0, 1].
+    pub rate: f64,
+}
+
+/// What a policy may speak of: plain values, so that this room need not know the rooms that they come from.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The classifier's labels, in its order.
+    pub labels: Vec<KnownLabel>,
+    /// Names of the built-in recognisers.
+    pub entities: Vec<String>,
+}
+
+/// One label of the classifier.
+#[derive(Clone, Debug, Default)]
+pub struct KnownLabel {
+    /// The head it belongs to, e.g. `harm`.
+    pub head: String,
+    /// Its name within the head, e.g. `hate`.
+    pub name: String,
+    /// Thresholds that the model's manifest has calibrated, by name. Empty for a label that nobody should act on
+    /// unasked, such as `benign`.
+    pub thresholds: BTreeMap<String, f32>,
+}
+
+fn origin_names<S: Serializer>(origins: &Option<Vec<Origin>>, serializer: S) -> Result<S::Ok, S::Error> {
+    match origins {
+        Some(origins) => serializer.collect_seq(origins.iter().map(|origin| origin.as_str())),
+        None => serializer.serialize_none(),
+    }
+}

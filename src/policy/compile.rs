@@ -1,0 +1,204 @@
+//! Policy file -> [`Policy`]: everything that types alone cannot say, each mistake with its place.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_saphyr::{Location, Spanned};
+
+use super::checked::{
+    Constitution, Known, PairSettings, Policy, Principle, Respond, ReviseSettings, Rule, StreamSettings,
+};
+use super::constitution::{one_line, render};
+use super::rules::Rules;
+use super::schema;
+use crate::yaml::{self, Problem, Source};
+
+/// Checks one file against what is known. All mistakes that can be told apart are told at once.
+pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Policy, Vec<Problem>> {
+    let source = Source { path, text };
+    let file = yaml::parse::<schema::File>(text).map_err(|error| vec![source.unreadable(&error)])?;
+    let mut found = Vec::new();
+    let name = keep(name(source, file.name.as_ref()), &mut found);
+    let constitution = constitution(source, &file.constitution, &mut found);
+    let rules = rules(source, &file.rules, &constitution, known, &mut found);
+    let respond = keep(respond(source, file.respond), &mut found);
+    let stream = keep(stream(source, &file.stream), &mut found);
+    let revise = keep(revise(source, file.revise), &mut found);
+    let pairs = keep(pairs(source, &file.pairs), &mut found);
+    let (Some(name), Some(respond), Some(stream), Some(revise), Some(pairs), true) =
+        (name, respond, stream, revise, pairs, found.is_empty())
+    else {
+        return Err(found);
+    };
+    let models = file.models.into_iter().map(|model| model.value).collect();
+    let (description, inject) = (one_line(&file.description), file.inject.role);
+    let revision = String::new();
+    Policy { name, revision, description, constitution, inject, rules, respond, stream, revise, pairs, models }
+        .sealed()
+        .map_err(|error| vec![source.problem(Location::UNKNOWN, error.to_string())])
+}
+
+impl Source<'_> {
+    /// Names stand in metrics, headers and logs, so that they are kept plain.
+    pub(super) fn word(&self, written: &Spanned<String>) -> Result<String, Problem> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let starts_well = written.value.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if starts_well && written.value.len() <= 64 && written.value.chars().all(plain) {
+            return Ok(written.value.clone());
+        }
+        let message = format!(
+            "`{}` is no name: expected up to 64 letters, digits, `-`, `_` or `.`, starting with a letter or digit",
+            written.value
+        );
+        Err(self.problem(written.referenced, message))
+    }
+
+    /// Refuses the second of two that are called the same.
+    pub(super) fn unique<'n>(
+        &self,
+        what: &str,
+        names: impl IntoIterator<Item = &'n Spanned<String>>,
+    ) -> Result<(), Problem> {
+        let mut seen: Vec<&Spanned<String>> = Vec::new();
+        for name in names {
+            if let Some(first) = seen.iter().find(|first| first.value == name.value) {
+                let message = format!("{what} `{}` is already on line {}", name.value, first.referenced.line());
+                return Err(self.problem(name.referenced, message));
+            }
+            seen.push(name);
+        }
+        Ok(())
+    }
+
+    /// A text that says something.
+    pub(super) fn said(&self, written: &Spanned<String>) -> Result<String, Problem> {
+        let text = one_line(&written.value);
+        if text.is_empty() { Err(self.problem(written.referenced, "expected a text, found blanks")) } else { Ok(text) }
+    }
+
+    /// A duration with its unit; above zero and at most ten minutes.
+    pub(super) fn duration(&self, written: Option<&Spanned<String>>, unwritten: Duration) -> Result<Duration, Problem> {
+        let Some(written) = written else { return Ok(unwritten) };
+        let Some(duration) = parsed_duration(&written.value) else {
+            let message = format!("expected a duration such as `400ms`, `2s` or `1m`, found `{}`", written.value);
+            return Err(self.problem(written.referenced, message));
+        };
+        if duration.is_zero() || duration > Duration::from_secs(600) {
+            let message = format!("expected a duration above zero and up to 10m, found `{}`", written.value);
+            return Err(self.problem(written.referenced, message));
+        }
+        Ok(duration)
+    }
+
+    fn within<N: PartialOrd + Display + Copy>(
+        &self,
+        written: Option<&Spanned<N>>,
+        unwritten: N,
+        (least, most): (N, N),
+    ) -> Result<N, Problem> {
+        match written {
+            None => Ok(unwritten),
+            Some(written) if written.value >= least && written.value <= most => Ok(written.value),
+            Some(written) => {
+                let message = format!("expected a number from {least} to {most}, found {}", written.value);
+                Err(self.problem(written.referenced, message))
+            }
+        }
+    }
+}
+
+/// The name is the file's: two sources of one name could only disagree.
+fn name(source: Source<'_>, written: Option<&Spanned<String>>) -> Result<String, Problem> {
+    let stem = source.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    match written {
+        Some(written) if written.value != stem => {
+            let message = format!(
+                "the policy in {stem}.yaml is called `{stem}`, not `{}` (rename the file, or leave `name` out)",
+                written.value
+            );
+            Err(source.problem(written.referenced, message))
+        }
+        Some(written) => source.word(written),
+        None => source.word(&Spanned::new(stem, Location::UNKNOWN, Location::UNKNOWN)),
+    }
+}
+
+fn constitution(source: Source<'_>, written: &schema::Constitution, found: &mut Vec<Problem>) -> Constitution {
+    let ids = written.principles.iter().map(|principle| &principle.value.id);
+    keep(source.unique("principle", ids), found);
+    let principles = written.principles.iter().filter_map(|written| keep(principle(source, &written.value), found));
+    let principles = principles.collect();
+    render(&written.preamble, principles)
+}
+
+fn principle(source: Source<'_>, written: &schema::Principle) -> Result<Principle, Problem> {
+    let text = source.said(&written.text)?;
+    let critique = match &written.critique {
+        Some(written) => source.said(written)?,
+        None => format!("Identify specific ways in which the last response goes against this principle: {text}"),
+    };
+    let revision = match &written.revision {
+        Some(written) => source.said(written)?,
+        None => format!("Rewrite the last response so that it follows this principle: {text}"),
+    };
+    Ok(Principle { id: source.word(&written.id)?, text, critique, revision })
+}
+
+fn rules(
+    source: Source<'_>,
+    written: &[Spanned<schema::Rule>],
+    constitution: &Constitution,
+    known: &Known,
+    found: &mut Vec<Problem>,
+) -> Vec<Rule> {
+    keep(source.unique("rule", written.iter().map(|rule| &rule.value.id)), found);
+    let rules = Rules { source, known, principles: &constitution.principles };
+    written.iter().filter_map(|rule| keep(rules.check(&rule.value), found)).collect()
+}
+
+fn respond(source: Source<'_>, written: schema::Respond) -> Result<Respond, Problem> {
+    let schema::Respond { on_input_block, on_output_block, message, disclose, annotate } = written;
+    let message = match message {
+        Some(message) => source.said(&message)?,
+        None => "This was blocked by the content policy of this service.".to_owned(),
+    };
+    Ok(Respond { on_input_block, on_output_block, message, disclose, annotate })
+}
+
+/// By default a first window of a sentence or so, then about a hundred tokens at a time.
+fn stream(source: Source<'_>, written: &schema::Stream) -> Result<StreamSettings, Problem> {
+    let window_chars = source.within(written.window_chars.as_ref(), 480, (16, 65_536))?;
+    let first_window_chars =
+        source.within(written.first_window_chars.as_ref(), window_chars.min(120), (1, window_chars))?;
+    let overlap_chars = source.within(written.overlap_chars.as_ref(), window_chars.min(240), (0, window_chars))?;
+    let hold = source.duration(written.hold.as_ref(), Duration::from_millis(400))?;
+    Ok(StreamSettings { first_window_chars, window_chars, overlap_chars, hold })
+}
+
+fn revise(source: Source<'_>, written: schema::Revise) -> Result<ReviseSettings, Problem> {
+    let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
+    let timeout = source.duration(written.timeout.as_ref(), Duration::from_secs(30))?;
+    let max_tokens = source.within(written.max_tokens.as_ref(), 1024, (1, 1 << 20))?;
+    Ok(ReviseSettings { model, timeout, max_tokens })
+}
+
+fn pairs(source: Source<'_>, written: &schema::Pairs) -> Result<PairSettings, Problem> {
+    Ok(PairSettings { rate: source.within(written.rate.as_ref(), 1.0, (0.0, 1.0))? })
+}
+
+fn keep<T>(checked: Result<T, Problem>, found: &mut Vec<Problem>) -> Option<T> {
+    checked.map_err(|problem| found.push(problem)).ok()
+}
+
+fn parsed_duration(written: &str) -> Option<Duration> {
+    let end = written.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let number: f64 = written[..end].parse().ok()?;
+    let seconds = match &written[end..] {
+        "ms" => number / 1000.0,
+        "s" => number,
+        "m" => number * 60.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(seconds).ok()
+}

@@ -1,0 +1,222 @@
+//! What is wrong with a file, and where: the one form in which every mistake is told.
+
+use std::fmt::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde_saphyr::granit_parser::{Event, Parser};
+use serde_saphyr::{DefaultMessageFormatter, Error as YamlError, Location, MessageFormatter as _, budget};
+
+/// One mistake in one file.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// The file, as the config names its directory.
+    pub file: PathBuf,
+    /// Counted from 1.
+    pub line: u64,
+    /// In characters, counted from 1.
+    pub column: u64,
+    /// Where in the document, e.g. `rules[1].action`; empty for its root.
+    pub key: String,
+    /// What is wrong and what was expected.
+    pub message: String,
+    /// The line with a caret under the place.
+    pub snippet: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}:{}: ", self.file.display(), self.line, self.column)?;
+        if !self.key.is_empty() {
+            write!(out, "{}: ", self.key)?;
+        }
+        out.write_str(&self.message)
+    }
+}
+
+/// A file under examination: knows how to say that something in it is wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) text: &'a str,
+}
+
+impl Source<'_> {
+    /// A mistake that was found after parsing.
+    pub(crate) fn problem(&self, at: Location, message: impl Into<String>) -> Problem {
+        self.problem_of(Meant::Node, at, message.into())
+    }
+
+    /// A mistake that the parser found.
+    pub(crate) fn unreadable(&self, error: &YamlError) -> Problem {
+        let error = error.without_snippet();
+        let place = error.location().unwrap_or(Location::UNKNOWN);
+        if self.text.trim().is_empty() {
+            return self.problem(place, "the file is empty");
+        }
+        let meant = match error {
+            YamlError::SerdeUnknownField { .. } | YamlError::SerdeMissingField { .. } => Meant::Mapping,
+            _ => Meant::Node,
+        };
+        self.problem_of(meant, place, said_better(error))
+    }
+
+    fn problem_of(&self, meant: Meant, at: Location, message: String) -> Problem {
+        // A document that is empty or lacks a field may have no better place than its start.
+        let (line, column) = if at.line() == 0 { (1, 1) } else { (at.line(), at.column()) };
+        let width = usize::try_from(at.span().len()).unwrap_or(1);
+        Problem {
+            file: self.path.to_owned(),
+            line,
+            column,
+            key: key_at(self.text, line, column, meant),
+            message,
+            snippet: snippet(self.text, line, column, width),
+        }
+    }
+}
+
+/// What a place stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meant {
+    /// What begins there; of several, the outermost.
+    Node,
+    /// The mapping that has a key there.
+    Mapping,
+}
+
+/// Which words there are, and the one that was probably meant.
+pub(crate) fn expected<'a>(what: &str, found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    let told = match known.as_slice() {
+        [] => format!("there is no {what} to choose from"),
+        [only] => format!("expected `{only}`"),
+        several => format!("expected one of {}", ticked(several)),
+    };
+    match closest(found, &known) {
+        Some(close) => format!("{told}; did you mean `{close}`?"),
+        None => told,
+    }
+}
+
+/// The words in backticks.
+pub(crate) fn ticked(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// The parser's words, where ours say more.
+fn said_better(error: &YamlError) -> String {
+    match error {
+        YamlError::SerdeUnknownField { field, expected: fields, .. } => {
+            format!("unknown field `{field}`, {}", expected("field", field, fields.iter().copied()))
+        }
+        YamlError::SerdeUnknownVariant { variant, expected: words, .. } => {
+            format!("unknown value `{variant}`, {}", expected("value", variant, words.iter().copied()))
+        }
+        YamlError::SerdeMissingField { field, .. } => format!("missing field `{field}`"),
+        YamlError::Unexpected { expected: "sequence start", .. } => {
+            "expected a list (`[a, b]`, or lines that start with `- `)".to_owned()
+        }
+        YamlError::Unexpected { expected: "mapping start", .. } => {
+            "expected a mapping (`{ key: value }`, or lines of `key: value`)".to_owned()
+        }
+        YamlError::InvalidScalar { ty: "u32", .. } => "expected a whole number, zero or more".to_owned(),
+        YamlError::InvalidScalar { ty: "f64" | "floating point", .. } => "expected a number".to_owned(),
+        YamlError::NonFiniteFloat { value, .. } => format!("expected a finite number, found `{value}`"),
+        YamlError::DuplicateMappingKey { key: Some(key), .. } => format!("`{key}` is written twice"),
+        YamlError::DuplicateMappingKey { key: None, .. } => "a key is written twice".to_owned(),
+        YamlError::MergeKeyNotAllowed { .. } => "merge keys (`<<`) are not allowed here".to_owned(),
+        YamlError::MultipleDocuments { .. }
+        | YamlError::Budget { breach: budget::BudgetBreach::Documents { .. }, .. } => {
+            "a file holds one document: expected no `---` after its start".to_owned()
+        }
+        YamlError::NullIntoString { .. } => "expected a text, found nothing (write \"\" for an empty one)".to_owned(),
+        YamlError::Budget { breach, .. } => format!("larger or deeper than a file may be: {breach:?}"),
+        other => DefaultMessageFormatter.format_message(other).into_owned(),
+    }
+}
+
+fn closest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
+    let found = found.to_lowercase();
+    let distance = |word: &str| strsim::osa_distance(&found, &word.to_lowercase());
+    let near = known.iter().copied().min_by_key(|word| distance(word))?;
+    // A third of the word may be wrong; over that it is another word.
+    (distance(near) <= near.chars().count().max(3) / 3).then_some(near)
+}
+
+/// The path of keys and indices to what stands at a place, found by reading the document again.
+fn key_at(text: &str, line: u64, column: u64, meant: Meant) -> String {
+    let mut frames: Vec<Frame> = Vec::new();
+    let mut key = String::new();
+    for (event, span) in Parser::new_from_str(text).map_while(Result::ok) {
+        let start = (span.start.line() as u64, span.start.col() as u64 + 1);
+        if start > (line, column) {
+            break;
+        }
+        let (scalar, opened) = match event {
+            Event::MappingStart(..) => (None, Some(Frame::Mapping { key: None, value_next: false })),
+            Event::SequenceStart(..) => (None, Some(Frame::Sequence { items: 0 })),
+            Event::Scalar(word, ..) => (Some(word), None),
+            Event::Alias(_) => (None, None),
+            Event::MappingEnd | Event::SequenceEnd => {
+                frames.pop();
+                continue;
+            }
+            _ => continue,
+        };
+        step(&mut frames, scalar.as_deref());
+        let outer = frames.len().saturating_sub(usize::from(meant == Meant::Mapping && opened.is_none()));
+        key = written(&frames[..outer]);
+        if meant == Meant::Node && start == (line, column) {
+            break;
+        }
+        frames.extend(opened);
+    }
+    key
+}
+
+/// A collection that the walk is in.
+enum Frame {
+    Mapping { key: Option<String>, value_next: bool },
+    Sequence { items: usize },
+}
+
+/// Takes the next node of the innermost collection.
+fn step(frames: &mut [Frame], scalar: Option<&str>) {
+    match frames.last_mut() {
+        Some(Frame::Mapping { value_next, .. }) if *value_next => *value_next = false,
+        Some(Frame::Mapping { key, value_next }) => {
+            *key = Some(scalar.unwrap_or("?").to_owned());
+            *value_next = true;
+        }
+        Some(Frame::Sequence { items }) => *items += 1,
+        None => {}
+    }
+}
+
+fn written(frames: &[Frame]) -> String {
+    let mut path = String::new();
+    for frame in frames {
+        match frame {
+            Frame::Mapping { key, .. } => {
+                let dot = if path.is_empty() { "" } else { "." };
+                let _ = write!(path, "{dot}{}", key.as_deref().unwrap_or("?"));
+            }
+            Frame::Sequence { items } => {
+                let _ = write!(path, "[{}]", items.saturating_sub(1));
+            }
+        }
+    }
+    path
+}
+
+/// The line, its number, and a caret under what is meant. Control characters are shown as blanks.
+fn snippet(text: &str, line: u64, column: u64, width: usize) -> String {
+    let index = usize::try_from(line).unwrap_or(usize::MAX).saturating_sub(1);
+    let shown: String =
+        text.lines().nth(index).unwrap_or("").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let before = usize::try_from(column).unwrap_or(1).saturating_sub(1);
+    let carets = "^".repeat(width.clamp(1, shown.chars().count().saturating_sub(before).max(1)));
+    let number = line.to_string();
+    let margin = " ".repeat(number.len());
+    format!("{margin} |\n{number} | {shown}\n{margin} | {}{carets}\n", " ".repeat(before))
+}
