@@ -11,6 +11,7 @@ from openai import ContentFilterFinishReasonError, DefaultHttpxClient, OpenAI
 from upstream import SAID
 
 QUESTION = [{"role": "system", "content": SAID["own_system"]}, {"role": "user", "content": SAID["question"]}]
+BIG = 123456789012345678901234567890  # no double holds it
 TOOLS = [
     {
         "type": "function",
@@ -69,11 +70,13 @@ def test_constitution_goes_first_and_the_clients_own_words_stay(guarded, script,
     said = script("allowed")
     sdk = client(guarded.url, tap)
     for _ in range(2):
-        sdk.chat.completions.create(model=said.model, messages=QUESTION, temperature=0.5, metadata={"team": "a"})
+        sdk.chat.completions.create(
+            model=said.model, messages=QUESTION, metadata={"team": "a"}, extra_body={"new": {"big": BIG}}
+        )
     first, second = said.received()
     assert first.body["messages"][0] == {"role": "system", "content": SAID["constitution"]}
     assert first.body["messages"][1:] == QUESTION
-    assert first.body["temperature"] == 0.5 and first.body["metadata"] == {"team": "a"}
+    assert first.body["metadata"] == {"team": "a"} and first.body["new"] == {"big": BIG}
     assert first.body == second.body
     assert first.headers["authorization"] == f"Bearer {SAID['upstream_key']}"
     assert SAID["client_key"] not in json.dumps([first.headers, first.body])

@@ -13,6 +13,7 @@ from upstream import SAID
 QUESTION = {"max_tokens": 200, "messages": [{"role": "user", "content": SAID["question"]}]}
 WITH_SYSTEM = {**QUESTION, "system": SAID["own_system"]}
 ATTACK = {"max_tokens": 200, "messages": [{"role": "user", "content": SAID["attack"]}]}
+BIG = 123456789012345678901234567890  # no double holds it
 TOOLS = [
     {
         "name": "weather",
@@ -66,11 +67,12 @@ def test_constitution_goes_first_and_the_clients_own_words_stay(guarded, script,
     said = script("allowed")
     sdk = client(guarded.url, tap)
     for _ in range(2):
-        sdk.messages.create(model=said.model, temperature=0.5, **WITH_SYSTEM)
+        sdk.messages.create(model=said.model, metadata={"user_id": "u-1"}, extra_body={"new": {"big": BIG}}, **WITH_SYSTEM)
     first, second = said.received()
     blocks = [{"type": "text", "text": SAID["constitution"]}, {"type": "text", "text": SAID["own_system"]}]
     assert first.body["system"] == blocks
-    assert first.body["messages"] == QUESTION["messages"] and first.body["temperature"] == 0.5
+    assert first.body["messages"] == QUESTION["messages"]
+    assert first.body["metadata"] == {"user_id": "u-1"} and first.body["new"] == {"big": BIG}
     assert first.body == second.body
     assert first.headers["x-api-key"] == SAID["upstream_key"] and first.headers["anthropic-version"]
     assert SAID["client_key"] not in json.dumps([first.headers, first.body])
