@@ -184,11 +184,7 @@ pub(crate) fn objects<'a>(object: Value<'a>, key: &str, place: &str) -> Result<V
 }
 
 /// Checks a member that may be absent or null, and else must be a string.
-pub(crate) fn optional_string<'a>(
-    object: Value<'a>,
-    key: &str,
-    place: &str,
-) -> Result<Option<Value<'a>>, ReadError> {
+pub(crate) fn optional_string<'a>(object: Value<'a>, key: &str, place: &str) -> Result<Option<Value<'a>>, ReadError> {
     match member(object, key) {
         Some(value) if value.as_str().is_none() => {
             Err(ReadError::wrong_type(format!("{place}.{key}"), value, "a string"))

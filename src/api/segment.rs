@@ -47,8 +47,11 @@ impl Segment {
 
     /// Sorted, non-empty, on character boundaries, over whole escapes of nested JSON, and not overlapping.
     fn merged<'s>(&self, spans: &[(Range<usize>, &'s str)]) -> Vec<(Range<usize>, &'s str)> {
-        let mut sorted: Vec<(Range<usize>, &str)> =
-            spans.iter().map(|(span, with)| (self.on_boundaries(span), *with)).filter(|(span, _)| !span.is_empty()).collect();
+        let mut sorted: Vec<(Range<usize>, &str)> = spans
+            .iter()
+            .map(|(span, with)| (self.on_boundaries(span), *with))
+            .filter(|(span, _)| !span.is_empty())
+            .collect();
         for piece in self.pieces.iter().filter(|piece| piece.nested) {
             let text = &self.text[piece.text.clone()];
             let offset = piece.text.start;

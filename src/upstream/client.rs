@@ -219,8 +219,7 @@ fn key(name: &str, config: &Config, variable: impl Fn(&str) -> Option<String>) -
         Provider::OpenAi => (header::AUTHORIZATION, format!("Bearer {secret}")),
         Provider::Anthropic => (X_API_KEY, secret),
     };
-    let mut value =
-        HeaderValue::try_from(value).map_err(|_| ConfigError::KeyUnusable { name, variable: env })?;
+    let mut value = HeaderValue::try_from(value).map_err(|_| ConfigError::KeyUnusable { name, variable: env })?;
     value.set_sensitive(true);
     Ok(Key::Ours(header, value))
 }

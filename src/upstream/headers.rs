@@ -36,7 +36,8 @@ const NOT_UP: &[&str] = &[
 ];
 
 /// Upstream headers that never come down: bodies are re-framed, cookies and other origins' promises are not ours.
-const NOT_DOWN: &[&str] = &["alt-svc", "content-encoding", "content-length", "server", "set-cookie", "strict-transport-security"];
+const NOT_DOWN: &[&str] =
+    &["alt-svc", "content-encoding", "content-length", "server", "set-cookie", "strict-transport-security"];
 
 /// Our own control headers: never forwarded in either direction.
 const OURS: &str = "x-guardrail-";

@@ -220,4 +220,3 @@ fn snippet(text: &str, line: u64, column: u64, width: usize) -> String {
     let margin = " ".repeat(number.len());
     format!("{margin} |\n{number} | {shown}\n{margin} | {}{carets}\n", " ".repeat(before))
 }
-

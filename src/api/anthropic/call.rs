@@ -120,7 +120,9 @@ pub(super) fn block(
         "search_result" => Origin::ToolResult,
         other if other.ends_with("tool_result") => {
             gather.identifier(block.get("tool_use_id"));
-            if let Some(content) = member(block, "content").filter(|content| matches!(content.kind(), Kind::Bool | Kind::Number)) {
+            if let Some(content) =
+                member(block, "content").filter(|content| matches!(content.kind(), Kind::Bool | Kind::Number))
+            {
                 let expected = "a string or an array of blocks";
                 return Err(ReadError::wrong_type(format!("{place}.content"), content, expected));
             }
@@ -219,7 +221,11 @@ fn plain(content: &serde_json::Value) -> String {
         Some("text") => block["text"].as_str().map(str::to_owned),
         Some("document" | "search_result") => {
             let source = &block["source"];
-            let inner = if source["type"] == "text" { &source["data"] } else { source.get("content").unwrap_or(&block["content"]) };
+            let inner = if source["type"] == "text" {
+                &source["data"]
+            } else {
+                source.get("content").unwrap_or(&block["content"])
+            };
             Some(plain(inner))
         }
         _ => None,

@@ -60,7 +60,9 @@ fn head(root: Value<'_>) -> Result<Head, ReadError> {
     };
     let include_usage = match member(root, "stream_options") {
         None => false,
-        Some(options) if options.is_object() => optional_bool(options, "include_usage", "stream_options.include_usage")?,
+        Some(options) if options.is_object() => {
+            optional_bool(options, "include_usage", "stream_options.include_usage")?
+        }
         Some(options) => return Err(ReadError::wrong_type("stream_options", options, "an object")),
     };
     Ok(Head {
@@ -218,8 +220,7 @@ pub(in crate::api) fn inject(doc: &Json, constitution: &str, role: InjectRole, e
         InjectRole::System => false,
         InjectRole::Developer => true,
     };
-    let head: &[u8] =
-        if developer { br#"{"role":"developer","content":"# } else { br#"{"role":"system","content":"# };
+    let head: &[u8] = if developer { br#"{"role":"developer","content":"# } else { br#"{"role":"system","content":"# };
     let mut bytes = head.to_vec();
     bytes.extend(quoted(constitution));
     bytes.extend_from_slice(b"},");
