@@ -24,9 +24,12 @@ impl Segment {
     /// The `choice` of text that stands outside of all choices of an answer.
     pub const WHOLE: u32 = u32::MAX;
 
-    /// The nodes that the text came from.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeId> {
-        self.pieces.iter().map(|piece| piece.node)
+    /// The leaves that any of `spans` touches.
+    pub(crate) fn touched(&self, spans: &[(Range<usize>, &str)]) -> impl Iterator<Item = NodeId> {
+        let touches = |piece: &&Piece| {
+            spans.iter().any(|(span, _)| span.start < piece.text.end && piece.text.start < span.end)
+        };
+        self.pieces.iter().filter(touches).map(|piece| piece.node)
     }
 
     /// Writes into `edits` what replaces each span of the text, by the bytes of the leaves. Spans that overlap become one
@@ -127,6 +130,19 @@ impl Piece {
     }
 }
 
+/// Every string in `value` that may be somebody's text: keys and values, but for the words of the protocol.
+pub(crate) fn texts<'a>(value: Value<'a>) -> impl Iterator<Item = Value<'a>> {
+    let mut key = None;
+    value.tree().filter(move |node| {
+        if node.kind() == Kind::Key {
+            key = node.as_str();
+            return !key.as_deref().is_some_and(vocabulary::is_word);
+        }
+        let key = key.take();
+        node.as_str().is_some_and(|text| !key.is_some_and(|key| vocabulary::is_enumerated(&key, &text)))
+    })
+}
+
 /// Gathers the string leaves of one document into segments, and knows which have been taken, so that what no one
 /// mentions can be gathered at the end.
 pub(crate) struct Gather<'a> {
@@ -152,35 +168,17 @@ impl<'a> Gather<'a> {
 
     /// Adds one string to a draft; nothing for any other kind, or for a string that was taken before.
     pub(crate) fn leaf(&mut self, draft: &mut Draft, value: Value<'_>) {
-        self.add(draft, value, "\n", false);
+        self.add(draft, value, false);
     }
 
     /// Adds a string that holds JSON.
     pub(crate) fn nested(&mut self, draft: &mut Draft, value: Value<'_>) {
-        self.add(draft, value, "\n", true);
-    }
-
-    /// Adds a string right behind the one before, without LF: parts of one word.
-    pub(crate) fn adjoin(&mut self, draft: &mut Draft, value: Value<'_>) {
-        self.add(draft, value, "", false);
+        self.add(draft, value, true);
     }
 
     /// Adds every string in `value`, keys too, but for the words of the protocol.
     pub(crate) fn tree(&mut self, draft: &mut Draft, value: Value<'_>) {
-        let mut key = None;
-        for node in value.tree() {
-            if node.kind() == Kind::Key {
-                key = node.as_str();
-                if key.as_deref().is_some_and(vocabulary::is_word) {
-                    self.inert(node);
-                }
-            } else if let Some(key) = key.take() {
-                if node.as_str().is_some_and(|text| vocabulary::is_enumerated(&key, &text)) {
-                    self.inert(node);
-                }
-            }
-            self.leaf(draft, node);
-        }
+        texts(value).for_each(|text| self.leaf(draft, text));
     }
 
     /// Marks a string that nobody need judge; the caller gives the reason.
@@ -222,14 +220,14 @@ impl<'a> Gather<'a> {
         self.segments
     }
 
-    fn add(&mut self, draft: &mut Draft, value: Value<'_>, joint: &str, nested: bool) {
+    fn add(&mut self, draft: &mut Draft, value: Value<'_>, nested: bool) {
         if std::mem::replace(&mut self.taken[value.index()], true) {
             return;
         }
         let Some(text) = value.as_str().filter(|text| !text.is_empty()) else { return };
         let segment = &mut draft.segment;
         if !segment.text.is_empty() {
-            segment.text.push_str(joint);
+            segment.text.push('\n');
         }
         let start = segment.text.len();
         segment.text.push_str(&text);

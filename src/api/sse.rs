@@ -166,3 +166,104 @@ fn add_line(side: &mut String, line: &str) {
         side.push_str(line);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frames<'a>(reads: impl IntoIterator<Item = &'a [u8]>) -> Vec<Frame> {
+        let mut framer = Framer::default();
+        let mut frames = Vec::new();
+        for read in reads {
+            framer.push(&Bytes::copy_from_slice(read));
+            while let Some(frame) = framer.next_frame().unwrap() {
+                frames.push(frame);
+            }
+        }
+        while let Some(frame) = framer.finish().unwrap() {
+            frames.push(frame);
+        }
+        frames
+    }
+
+    /// The grammar said plainly: lines first, then fields; (event, data) of frames that a blank line ended.
+    fn reference(stream: &[u8]) -> Vec<(Option<String>, Option<String>)> {
+        let text = String::from_utf8_lossy(stream).replace("\r\n", "\n").replace('\r', "\n");
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let (mut out, mut event, mut data) = (Vec::new(), None, None::<Vec<String>>);
+        let mut lines: Vec<&str> = text.split('\n').collect();
+        lines.pop();
+        for line in lines {
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
+            match field {
+                "" if line.is_empty() => out.push((event.take(), data.take().map(|data| data.join("\n")))),
+                "event" => event = Some(value),
+                "data" => data.get_or_insert_default().push(value),
+                _ => {}
+            }
+        }
+        out
+    }
+
+    fn read(frame: &Frame) -> (Option<String>, Option<String>) {
+        (frame.event.clone(), frame.data.as_ref().map(|data| String::from_utf8_lossy(data).into_owned()))
+    }
+
+    proptest! {
+        #[test]
+        fn any_stream_gives_the_reference_frames_however_it_is_cut(
+            parts in prop::collection::vec(
+                prop::sample::select(vec![
+                    "data: a", "data:b", "data", "event: x", "event:", ":note", ":", "id: 1", "retry: 5", "odd", "data:  two",
+                    "\r", "\n", "\r\n", "\n\n", "\r\r", "\r\n\r\n", "\u{e9}\u{1f600}", "\u{2028}", "\u{feff}",
+                ]), 0..24),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ) {
+            let stream = parts.concat().into_bytes();
+            let whole = frames([stream.as_slice()]);
+            let joined: Vec<u8> = whole.iter().flat_map(|frame| frame.raw.to_vec()).collect();
+            prop_assert_eq!(&joined, &stream);
+
+            let expected = reference(&stream);
+            let ended: Vec<_> = whole.iter().take(expected.len()).map(read).collect();
+            prop_assert_eq!(ended, expected.clone());
+            prop_assert!(whole.len() <= expected.len() + 1);
+
+            let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+            at.extend([0, stream.len()]);
+            at.sort_unstable();
+            let reads: Vec<&[u8]> = at.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect();
+            prop_assert_eq!(frames(reads), whole.clone());
+            prop_assert_eq!(frames(stream.chunks(1)), whole);
+        }
+    }
+
+    #[test]
+    fn one_data_line_is_a_window_into_the_raw_bytes() {
+        let frame = &frames([b"event: a\ndata: {\"x\":1}\r\n\r\n".as_slice()])[0];
+        assert_eq!(&frame.raw[frame.data_span.clone().unwrap()], b"{\"x\":1}");
+        let frame = &frames([b"data: 1\ndata: 2\n\n".as_slice()])[0];
+        assert_eq!((frame.data.as_deref(), frame.data_span.clone()), (Some(b"1\n2".as_slice()), None));
+    }
+
+    #[test]
+    fn text_beside_the_data_is_kept_for_judging() {
+        let frame = &frames([b": hear me\nid: 7\nodd: thing\n:\ndata: 1\n\n".as_slice()])[0];
+        assert_eq!(frame.side, "hear me\n7\nodd: thing");
+    }
+
+    #[test]
+    fn a_frame_without_end_is_refused_at_the_cap() {
+        let mut framer = Framer::new(64);
+        framer.push(&Bytes::from_static(b"data: 1\n\n"));
+        framer.push(&Bytes::from(vec![b'x'; 65]));
+        assert!(framer.next_frame().unwrap().is_some());
+        assert_eq!(framer.next_frame(), Err(SseError::TooLong { cap: 64 }));
+        let mut lines = Framer::new(64);
+        lines.push(&Bytes::from("data: 1234\n".repeat(7)));
+        assert_eq!(lines.next_frame(), Err(SseError::TooLong { cap: 64 }));
+    }
+}

@@ -138,13 +138,21 @@ impl Worker {
     /// Works until the queue is closed.
     pub(super) fn run(mut self) {
         while let Some(entry) = self.queue.wait() {
-            let mut pieces = self.gather(entry);
-            pieces.sort_by_key(|piece| piece.window.len());
-            let lengths: Vec<usize> = pieces.iter().map(|piece| piece.window.len()).collect();
-            let mut pieces = pieces.into_iter();
-            for count in batches(&lengths, self.room(), self.bounds.max_batch_tokens) {
-                self.score(pieces.by_ref().take(count).collect());
+            // The calls that score are contained one by one; this is for what nobody thought of. The texts in hand are
+            // dropped, which tells their callers, and the thread lives.
+            if catch_unwind(AssertUnwindSafe(|| self.turn(entry))).is_err() {
+                tracing::error!("a classifier worker panicked; the texts in its hands are dropped");
             }
+        }
+    }
+
+    fn turn(&mut self, entry: Entry) {
+        let mut pieces = self.gather(entry);
+        pieces.sort_by_key(|piece| piece.window.len());
+        let lengths: Vec<usize> = pieces.iter().map(|piece| piece.window.len()).collect();
+        let mut pieces = pieces.into_iter();
+        for count in batches(&lengths, self.room(), self.bounds.max_batch_tokens) {
+            self.score(pieces.by_ref().take(count).collect());
         }
     }
 
@@ -195,9 +203,22 @@ impl Worker {
         let cap = self.bounds.max_input_tokens;
         let ids = match ids {
             Ok(ids) if ids.len() <= cap => ids,
-            Ok(ids) => return refuse(job, ScoreError::TooLong { tokens: ids.len(), cap }, nothing),
-            Err(error) => return refuse(job, error, nothing),
+            Ok(ids) => {
+                answer(job, Err(ScoreError::TooLong { tokens: ids.len(), cap }));
+                return nothing;
+            }
+            Err(error) => {
+                answer(job, Err(error));
+                return nothing;
+            }
         };
+        if ids.is_empty() {
+            // White space and characters that do not show. A model has nothing to say of it: what it answers to a bare
+            // window is noise, and may well lie above a threshold.
+            let values = vec![0.0; self.bounds.labels];
+            answer(job, Ok(Scores { values, windows: 0, tokens: 0 }));
+            return nothing;
+        }
         let windows = VecDeque::from(self.backend.frame().cut(&ids));
         let progress = Progress { left: windows.len(), best: vec![0.0; self.bounds.labels], job };
         let document = Document { tokens: ids.len(), windows: windows.len(), progress: Mutex::new(Some(progress)) };
@@ -284,11 +305,6 @@ fn answer(job: Job, result: Result<Scores, ScoreError>) {
     drop(place);
     // The caller may have gone meanwhile: then there is nobody to tell.
     let _ = reply.send(result);
-}
-
-fn refuse<T>(job: Job, error: ScoreError, nothing: T) -> T {
-    answer(job, Err(error));
-    nothing
 }
 
 /// Runs foreign code so that its panic costs one answer and not a worker.

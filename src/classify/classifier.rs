@@ -144,7 +144,7 @@ impl fmt::Display for Label {
 pub struct Scores {
     /// Probabilities in the order of [`Classifier::labels`], each the largest over all windows.
     pub values: Vec<f32>,
-    /// Windows that were scored: all of them.
+    /// Windows that were scored: all of them. None, and all values 0, for a text without tokens (white space).
     pub windows: usize,
     /// Tokens of the text, special ones not counted.
     pub tokens: usize,
@@ -159,7 +159,7 @@ pub enum ScoreError {
     /// The text is over `max_input_tokens`. Nothing of it was scored.
     #[error("the text has {tokens} tokens, over the cap of {cap}")]
     TooLong {
-        /// Tokens of the text; a lower bound where its bytes alone put it over the cap.
+        /// Tokens of the text; an estimate where its bytes alone put it over the cap.
         tokens: usize,
         /// `max_input_tokens`.
         cap: usize,

@@ -219,8 +219,8 @@ fn self_test(backend: &mut dyn Backend, cases: &[SelfTest], labels: &[Label], we
         }
         for (label, found) in labels.iter().map(ToString::to_string).zip(best) {
             let Some(expected) = case.scores.get(&label).copied() else { continue };
-            // A difference that is NaN is not within.
-            if !((found - expected).abs() <= SELF_TEST_WITHIN) {
+            let difference = (found - expected).abs();
+            if difference.is_nan() || difference > SELF_TEST_WITHIN {
                 return Err(LoadError::SelfTest { path: weights.to_owned(), label, expected, found });
             }
         }

@@ -254,7 +254,7 @@ impl Asset {
 /// How much memory a manifest's word alone may claim; a larger file grows its buffer as it is read.
 const MOST_BYTES_AHEAD: usize = 256 << 20;
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");

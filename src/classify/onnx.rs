@@ -179,24 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn varint(mut number: u64) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        while number >= 0x80 {
-            bytes.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
-            number >>= 7;
-        }
-        bytes.push(u8::try_from(number).unwrap());
-        bytes
-    }
-
-    fn bytes(field: u64, content: &[u8]) -> Vec<u8> {
-        [varint(field << 3 | 2), varint(content.len() as u64), content.to_vec()].concat()
-    }
-
-    fn number(field: u64, value: u64) -> Vec<u8> {
-        [varint(field << 3), varint(value)].concat()
-    }
+    use crate::classify::tests::fixture::{bytes, number};
 
     fn model(graph: &[u8]) -> Vec<u8> {
         [number(1, 8), bytes(7, graph)].concat()

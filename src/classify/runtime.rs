@@ -2,6 +2,7 @@
 
 use std::env;
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::error::Error;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -40,8 +41,16 @@ fn start(library: &Path) -> Result<Environment, LoadError> {
     if library.is_absolute() && !library.exists() {
         return Err(wrong("there is no such file".to_owned()));
     }
-    let builder = ort::init_from(library).map_err(|error| wrong(error.to_string()))?;
+    let builder = ort::init_from(library).map_err(|error| wrong(told(&error)))?;
     builder.with_name("wardline").with_telemetry(false).build().map_err(|error| wrong(error.to_string()))
+}
+
+/// The linker's own words where there are any; `ort` leaves them out.
+fn told(error: &ort::LoadDynamicError) -> String {
+    match error {
+        ort::LoadDynamicError::Dlopen { error, .. } => error.source().map_or(error.to_string(), ToString::to_string),
+        other => other.to_string(),
+    }
 }
 
 /// What is configured, else what the variable says, else the first that exists in a `.ort/` folder, else the system's.

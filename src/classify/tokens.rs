@@ -1,4 +1,4 @@
-//! Text into tokens: a WordPiece tokenizer that leaves nothing out.
+//! Text into tokens: a `WordPiece` tokenizer that leaves nothing out.
 
 use std::borrow::Cow;
 
@@ -38,11 +38,11 @@ impl Tokens {
     }
 }
 
-/// Letters after which WordPiece gives up on a word: the whole of it would become one `[UNK]`, and whatever it says would
+/// Letters after which `WordPiece` gives up on a word: the whole of it would become one `[UNK]`, and whatever it says would
 /// never be looked at.
 const LONGEST_WORD: usize = 100;
 
-/// The text, with a space in each word that WordPiece would give up on, so that it is read in pieces instead.
+/// The text, with a space in each word that `WordPiece` would give up on, so that it is read in pieces instead.
 ///
 /// A character beyond ASCII counts for four, since normalising may take it apart into as many.
 fn short_words(text: &str) -> Cow<'_, str> {

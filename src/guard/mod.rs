@@ -1,9 +1,19 @@
-//! Text to verdict.
+//! Text to verdict: the rules of a policy applied to what goes up and to what comes down.
 //!
-//! So far the pattern recognisers: what can be known by form and check digits, without a model.
+//! Only this room can make a [`Cleared`] value, and only cleared values are sent: that nothing unjudged travels is held
+//! by types. A block is an outcome; an error means that a guard broke, and then each rule's `on_error` decides.
+//!
+//! What it never does: read or write a socket, know a dialect's shapes, or keep text after its verdict.
 
+mod judge;
 mod pattern;
 mod pii;
+mod stream;
+mod whole;
+mod window;
 
+pub use judge::{Armed, Failure, Finding, Guards, Stage, View, arm};
 pub use pattern::{Match, PatternError, PatternSet, Settled};
 pub use pii::ENTITIES;
+pub use stream::{State, StreamGuard};
+pub use whole::{Cleared, Outcome, Verdict};

@@ -124,12 +124,20 @@ pub(in crate::guard) const FORMS: &[Form] = &[
         entity: "API_KEY",
         regex: r"(?x) sk-[A-Za-z0-9_-]{20,} | [sr]k_live_[A-Za-z0-9]{20,} | (?:AKIA|ASIA)[A-Z2-7]{16} | AIza[A-Za-z0-9_-]{35}
             | gh[pousr]_[A-Za-z0-9]{36,} | github_pat_[A-Za-z0-9_]{22,} | glpat-[A-Za-z0-9_-]{20,} | hf_[A-Za-z0-9]{30,}
-            | xox[abeoprs]-[A-Za-z0-9-]{20,} | npm_[A-Za-z0-9]{36}
-            | eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
-        max_len: 4095,
+            | xox[abeoprs]-[A-Za-z0-9-]{20,} | npm_[A-Za-z0-9]{36}",
+        max_len: 300,
         before: word_starts,
-        after: |rest| Some(!rest.first().is_some_and(|&b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')),
+        after: key_ends,
         check: is_api_key,
+    },
+    // JSON Web Tokens. Header and claims begin with a brace and a quotation mark, which is what the letters say.
+    Form {
+        entity: "API_KEY",
+        regex: r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
+        max_len: 4095,
+        before: |before| word_starts(before) && before.last() != Some(&b'-'),
+        after: key_ends,
+        check: |_| true,
     },
 ];
 
@@ -189,6 +197,11 @@ fn number_ends_before(rest: &[u8], joints: &[u8]) -> Option<bool> {
         [joint, more @ ..] if joints.contains(joint) => more.first().map(|b| !b.is_ascii_digit()),
         [b, ..] => Some(!b.is_ascii_alphanumeric() && *b != b'_'),
     }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "one of several looks behind, of one type")]
+fn key_ends(rest: &[u8]) -> Option<bool> {
+    Some(!rest.first().is_some_and(|&b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'))
 }
 
 fn digits(text: &str) -> impl DoubleEndedIterator<Item = u8> + Clone {

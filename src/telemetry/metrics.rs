@@ -51,7 +51,8 @@ pub enum ReloadOutcome {
 }
 
 impl ReloadOutcome {
-    fn as_str(self) -> &'static str {
+    /// The word in labels.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
             Self::Unchanged => "unchanged",
@@ -146,7 +147,6 @@ pub struct Metrics {
     stream_hold: HistogramVec,
     stream_held_bytes: IntGaugeVec,
     stream_terminations: IntCounterVec,
-    stream_leaked: HistogramVec,
     unscanned: IntCounterVec,
     unscannable: IntCounterVec,
     revision_outcomes: IntCounterVec,
@@ -191,7 +191,6 @@ const TOKENS: &[f64] = &[
     16_777_216.0,
     67_108_864.0,
 ];
-const BYTES: &[f64] = &[0.0, 1.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16_384.0];
 const SMALL: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 const CALL_LABELS: &[&str] = &["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "error_type"];
@@ -331,13 +330,6 @@ impl Metrics {
                 "How streams ended.",
                 &["route", "reason"],
             )?,
-            stream_leaked: hist(
-                r,
-                "wardline_stream_leaked_bytes",
-                "Bytes released after the first offending one of a blocked stream. 0 unless a rule runs in shadow.",
-                &["policy"],
-                BYTES,
-            )?,
             unscanned: counter(
                 r,
                 "wardline_unscanned_bytes_total",
@@ -435,14 +427,9 @@ impl Metrics {
         Ok(page)
     }
 
-    /// A request came in on a route.
-    pub fn request_started(&self, route: &'static str) {
-        self.http_inflight.with_label_values(&[route]).inc();
-    }
-
-    /// A request's last byte has gone (or its client has).
-    pub fn request_ended(&self, route: &'static str) {
-        self.http_inflight.with_label_values(&[route]).dec();
+    /// How many requests of a route are under way; told when metrics are scraped.
+    pub fn inflight(&self, route: &'static str, requests: usize) {
+        self.http_inflight.with_label_values(&[route]).set(i64::try_from(requests).unwrap_or(i64::MAX));
     }
 
     /// A status was chosen for a request.
@@ -524,11 +511,6 @@ impl Metrics {
     /// A stream ended: `completed`, `blocked`, `client_gone`, `upstream_error`, `guard_error`, `idle_timeout`.
     pub fn stream_ended(&self, route: &'static str, reason: &'static str) {
         self.stream_terminations.with_label_values(&[route, reason]).inc();
-    }
-
-    /// A stream was blocked after `leaked` offending bytes had already gone.
-    pub fn stream_leaked(&self, policy: &str, leaked: usize) {
-        self.stream_leaked.with_label_values(&[policy]).observe(count(leaked));
     }
 
     /// Guarded text went on unscanned. Nothing calls this on purpose; 0 keeps the series visible.

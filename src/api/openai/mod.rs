@@ -3,5 +3,11 @@
 //! Source: the types of the official Python library, `openai/types/chat`.
 
 mod call;
+mod event;
+mod render;
+mod reply;
 
 pub(super) use call::{inject, messages, read_call};
+pub(super) use event::{forget_copies, read_event};
+pub(super) use render::{Progress, error, refusal};
+pub(super) use reply::{answer, block, has_tool_calls, read_reply, replace_answer, tidy};

@@ -1,0 +1,235 @@
+//! One event of an upstream's stream: the text it brings, by lane, and how to change that text and nothing else.
+
+use bytes::Bytes;
+
+use crate::api::dialect::{Dialect, Limits};
+use crate::api::error::ReadError;
+use crate::api::json::{Edits, Json, Mode, NodeId, Value};
+use crate::api::notice::Usage;
+use crate::api::segment::texts;
+use crate::api::sse::Frame;
+use crate::api::vocabulary;
+use crate::api::{anthropic, openai};
+
+/// What kind of text a delta adds to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Channel {
+    /// The answer.
+    Content,
+    /// OpenAI's `refusal`.
+    Refusal,
+    /// The model's thinking.
+    Reasoning,
+    /// Name and arguments of one tool call, by its index.
+    ToolArgs(u32),
+    /// Any other text; each delta stands for itself.
+    Other,
+}
+
+/// Deltas of one lane, put together, are one text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane {
+    /// Which of several answers.
+    pub choice: u32,
+    /// What kind of text.
+    pub channel: Channel,
+}
+
+/// A piece of text that an event brings.
+#[derive(Clone, Debug)]
+pub struct Delta {
+    /// What it adds to.
+    pub lane: Lane,
+    /// The text, unescaped. On a tool-call lane it is a fragment of JSON text.
+    pub text: String,
+    /// The string it came from; none for text beside the data (comments, ids).
+    node: Option<NodeId>,
+}
+
+/// After this event nothing more comes on some lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// Every lane of one choice that is open now.
+    Choice(u32),
+    /// Every lane.
+    All,
+}
+
+/// A choice has come to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finish {
+    /// Which of several answers.
+    pub choice: u32,
+    /// The upstream's `finish_reason` or `stop_reason`.
+    pub reason: String,
+}
+
+/// One event, understood.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The frame's bytes as they came.
+    pub raw: Bytes,
+    /// Every text in it, in the order of the document; first what the dialect knows, then everything else.
+    pub deltas: Vec<Delta>,
+    /// What it closes, after its deltas.
+    pub closes: Vec<Close>,
+    /// Choices that end with it.
+    pub finish: Vec<Finish>,
+    /// The upstream's count so far.
+    pub usage: Option<Usage>,
+    /// True for the last event of a stream: `[DONE]`, `message_stop`, an error.
+    pub terminal: bool,
+    /// True for an error that the upstream reports in its stream.
+    pub error: bool,
+    dialect: Dialect,
+    frame: Frame,
+    doc: Option<Json>,
+}
+
+impl Event {
+    /// Reads one frame. Whatever text it carries becomes a delta; a frame that cannot be read is an error.
+    pub fn read(dialect: Dialect, frame: Frame, limits: &Limits) -> Result<Event, ReadError> {
+        let mut event = Event {
+            raw: frame.raw.clone(),
+            deltas: Vec::new(),
+            closes: Vec::new(),
+            finish: Vec::new(),
+            usage: None,
+            terminal: false,
+            error: false,
+            dialect,
+            frame,
+            doc: None,
+        };
+        event.beside();
+        let data = match event.frame.data.clone() {
+            Some(data) if !data.trim_ascii().is_empty() => data,
+            _ => return Ok(event),
+        };
+        if dialect == Dialect::OpenAiChat && data.trim_ascii() == b"[DONE]" {
+            event.terminal = true;
+            event.closes.push(Close::All);
+            return Ok(event);
+        }
+        let doc = Json::parse(data, Mode::Response, limits)?;
+        let mut sift = Sift { taken: vec![false; doc.len()], deltas: std::mem::take(&mut event.deltas) };
+        match dialect {
+            Dialect::OpenAiChat => openai::read_event(doc.root(), &mut sift, &mut event, limits)?,
+            Dialect::AnthropicMessages => {
+                let name = event.frame.event.clone();
+                anthropic::read_event(doc.root(), name.as_deref(), &mut sift, &mut event, limits)?;
+            }
+        }
+        sift.tree(Lane { choice: 0, channel: Channel::Other }, doc.root());
+        event.deltas = sift.deltas;
+        event.doc = Some(doc);
+        Ok(event)
+    }
+
+    /// The frame with other text in some deltas: (index in [`Event::deltas`], the new text). Everything else keeps its
+    /// bytes, but for what would give the old text away: log probabilities become `null`, padding goes.
+    pub fn rewrite(&self, changes: &[(usize, String)]) -> Bytes {
+        let changes: Vec<(&Delta, &str)> =
+            changes.iter().filter_map(|(at, text)| Some((self.deltas.get(*at)?, text.as_str()))).collect();
+        if changes.is_empty() {
+            return self.raw.clone();
+        }
+        let beside = changes.iter().any(|(delta, _)| delta.node.is_none());
+        let Some(doc) = &self.doc else { return self.framed(&self.frame.data.clone().unwrap_or_default()) };
+        let mut edits = Edits::default();
+        for (delta, text) in &changes {
+            if let Some(node) = delta.node {
+                edits.replace_text(doc.value(node), text);
+            }
+        }
+        if self.dialect == Dialect::OpenAiChat && !edits.is_empty() {
+            openai::forget_copies(doc.root(), &mut edits);
+        }
+        let data = doc.apply(&edits);
+        match &self.frame.data_span {
+            Some(span) if !beside => {
+                Bytes::from([&self.raw[..span.start], &data, &self.raw[span.end..]].concat())
+            }
+            _ => self.framed(&data),
+        }
+    }
+
+    /// The JSON document, where the frame carries one.
+    pub(crate) fn root(&self) -> Option<Value<'_>> {
+        self.doc.as_ref().map(Json::root)
+    }
+
+    /// Text that stands beside the data: clients can read comments and ids too.
+    fn beside(&mut self) {
+        let mut side = self.frame.side.clone();
+        let unknown = self.frame.event.as_deref().filter(|name| !name.is_empty() && !vocabulary::is_word(name));
+        if let Some(name) = unknown {
+            side = format!("{name}\n{side}").trim_end().to_owned();
+        }
+        if !side.is_empty() && !vocabulary::is_word(&side) {
+            let lane = Lane { choice: 0, channel: Channel::Other };
+            self.deltas.push(Delta { lane, text: side, node: None });
+        }
+    }
+
+    /// `data` in a frame of its own, without anything beside it.
+    fn framed(&self, data: &[u8]) -> Bytes {
+        let mut out = Vec::with_capacity(data.len() + 64);
+        if let Some(name) = self.frame.event.as_deref().filter(|name| vocabulary::is_word(name)) {
+            out.extend_from_slice(format!("event: {name}\n").as_bytes());
+        }
+        if self.frame.data.is_none() {
+            out.extend_from_slice(b":\n");
+        } else {
+            for line in data.split(|&byte| byte == b'\n') {
+                out.extend_from_slice(b"data: ");
+                out.extend_from_slice(line);
+                out.push(b'\n');
+            }
+        }
+        out.push(b'\n');
+        Bytes::from(out)
+    }
+}
+
+/// Sorts the strings of one event into deltas, and knows which have been taken.
+pub(crate) struct Sift {
+    taken: Vec<bool>,
+    deltas: Vec<Delta>,
+}
+
+impl Sift {
+    /// Takes one string; nothing for any other kind, for an empty one, or for one that was taken before.
+    pub(crate) fn leaf(&mut self, lane: Lane, value: Value<'_>) {
+        if std::mem::replace(&mut self.taken[value.index()], true) {
+            return;
+        }
+        if let Some(text) = value.as_str().filter(|text| !text.is_empty()) {
+            self.deltas.push(Delta { lane, text: text.into_owned(), node: Some(value.id()) });
+        }
+    }
+
+    /// Takes every string in `value`, keys too, but for the words of the protocol.
+    pub(crate) fn tree(&mut self, lane: Lane, value: Value<'_>) {
+        texts(value).for_each(|text| self.leaf(lane, text));
+    }
+
+    /// Marks every string in `value` as one that nobody need judge; the caller gives the reason.
+    pub(crate) fn inert(&mut self, value: Value<'_>) {
+        value.tree().for_each(|node| self.taken[node.index()] = true);
+    }
+
+    /// Marks a string as inert if it has the form of an identifier.
+    pub(crate) fn identifier(&mut self, value: Option<Value<'_>>) {
+        if let Some(value) = value.filter(|value| value.as_str().is_some_and(|text| vocabulary::is_identifier(&text))) {
+            self.inert(value);
+        }
+    }
+
+    /// Marks a string as inert if it can be ciphertext or a signature.
+    pub(crate) fn opaque(&mut self, value: Option<Value<'_>>) {
+        if let Some(value) = value.filter(|value| value.as_str().is_some_and(|text| vocabulary::is_opaque(&text))) {
+            self.inert(value);
+        }
+    }
+}

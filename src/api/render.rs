@@ -1,0 +1,87 @@
+//! Bodies that Wardline writes itself: errors, refusals, and its own questions to a model.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::api::call::Call;
+use crate::api::dialect::Dialect;
+use crate::api::notice::{BlockStyle, Notice};
+use crate::api::transcript::Transcript;
+use crate::api::{anthropic, openai};
+
+/// An error as a client is to see it.
+#[derive(Clone, Debug)]
+pub struct ApiError<'a> {
+    /// HTTP status; Anthropic's error type follows from it.
+    pub status: u16,
+    /// OpenAI's `type`, such as `invalid_request_error` or `server_error`.
+    pub kind: &'a str,
+    /// OpenAI's `code`, such as `content_filter`.
+    pub code: Option<&'a str>,
+    /// OpenAI's `param`: the member of the request that is at fault.
+    pub param: Option<&'a str>,
+    /// One sentence, without text of the user.
+    pub message: &'a str,
+    /// The request's id.
+    pub request_id: &'a str,
+    /// The decision behind it, when a guard blocked the request.
+    pub content_filter: Option<&'a Notice<'a>>,
+}
+
+/// The error in the dialect's own shape.
+pub fn error(dialect: Dialect, error: &ApiError<'_>) -> Bytes {
+    let mut body = match dialect {
+        Dialect::OpenAiChat => openai::error(error),
+        Dialect::AnthropicMessages => anthropic::error(error),
+    };
+    if let Some(notice) = error.content_filter {
+        notice.annotate_into(&mut body);
+    }
+    to_bytes(&body)
+}
+
+/// A refusal in the shape of a whole answer, for a blocked prompt.
+pub fn refusal(call: &Call, notice: &Notice<'_>) -> Bytes {
+    let mut body = match call.dialect() {
+        Dialect::OpenAiChat => openai::refusal(call.model(), call.choices(), notice),
+        Dialect::AnthropicMessages => anthropic::refusal(call.model(), notice),
+    };
+    notice.annotate_into(&mut body);
+    to_bytes(&body)
+}
+
+/// The same refusal as a whole stream.
+pub fn refusal_stream(call: &Call, notice: &Notice<'_>) -> Bytes {
+    Transcript::of_call(call).block_tail(notice, BlockStyle::Refusal)
+}
+
+/// A fresh request that is not streamed: one system prompt, one user message. For critiques and revisions.
+pub fn question(dialect: Dialect, model: &str, system: &str, user: &str, max_tokens: u32) -> Bytes {
+    let body = match dialect {
+        Dialect::OpenAiChat => json!({
+            "model": model,
+            "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
+            "max_completion_tokens": max_tokens,
+        }),
+        Dialect::AnthropicMessages => json!({
+            "model": model,
+            "max_tokens": max_tokens,
+            "system": system,
+            "messages": [{"role": "user", "content": user}],
+        }),
+    };
+    to_bytes(&body)
+}
+
+/// Prints a tree that was built here.
+pub(crate) fn to_bytes(body: &Value) -> Bytes {
+    Bytes::from(body.to_string())
+}
+
+/// An SSE frame with `data` and, where given, an `event` name.
+pub(crate) fn frame(event: Option<&str>, data: &Value, out: &mut Vec<u8>) {
+    if let Some(event) = event {
+        out.extend_from_slice(format!("event: {event}\n").as_bytes());
+    }
+    out.extend_from_slice(format!("data: {data}\n\n").as_bytes());
+}

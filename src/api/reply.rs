@@ -1,0 +1,164 @@
+//! A whole answer: every text in it, and the ways in which guards and revision change it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::api::dialect::{Dialect, Limits};
+use crate::api::error::ReadError;
+use crate::api::json::{Edits, Json, Mode, NodeId, Value};
+use crate::api::notice::{BlockStyle, Notice, Usage};
+use crate::api::render::to_bytes;
+use crate::api::segment::{Gather, Segment};
+use crate::api::{anthropic, openai};
+
+/// What an answer says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Imprint {
+    pub(crate) model: String,
+    pub(crate) usage: Option<Usage>,
+}
+
+/// An answer that was not streamed.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    dialect: Dialect,
+    doc: Json,
+    imprint: Imprint,
+    segments: Vec<Segment>,
+    redactions: BTreeMap<usize, Vec<(Range<usize>, String)>>,
+    edits: Edits,
+    annotation: Option<Bytes>,
+    /// A body that takes the place of the whole answer.
+    fresh: Option<serde_json::Value>,
+}
+
+impl Reply {
+    /// Reads a successful answer. What is not of the dialect's shape is an error.
+    pub fn read(dialect: Dialect, body: Bytes, limits: &Limits) -> Result<Reply, ReadError> {
+        let doc = Json::parse(body, Mode::Response, limits)?;
+        let (imprint, segments) = match dialect {
+            Dialect::OpenAiChat => openai::read_reply(&doc, limits)?,
+            Dialect::AnthropicMessages => anthropic::read_reply(&doc, limits)?,
+        };
+        Ok(Reply::new(dialect, doc, imprint, segments))
+    }
+
+    /// Reads any JSON, such as an error body, as text of no known place.
+    pub fn read_any(dialect: Dialect, body: Bytes, limits: &Limits) -> Result<Reply, ReadError> {
+        let doc = Json::parse(body, Mode::Response, limits)?;
+        let segments = Gather::new(&doc).finish(Segment::WHOLE);
+        Ok(Reply::new(dialect, doc, Imprint::default(), segments))
+    }
+
+    fn new(dialect: Dialect, doc: Json, imprint: Imprint, segments: Vec<Segment>) -> Reply {
+        let (redactions, edits) = (BTreeMap::new(), Edits::default());
+        Reply { dialect, doc, imprint, segments, redactions, edits, annotation: None, fresh: None }
+    }
+
+    /// Every text in it. `choice` says which answer a text belongs to, or [`Segment::WHOLE`].
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The model that answered, as it says; empty when it does not.
+    pub fn model(&self) -> &str {
+        &self.imprint.model
+    }
+
+    /// The tokens that the upstream counted.
+    pub fn usage(&self) -> Option<Usage> {
+        self.imprint.usage
+    }
+
+    /// The assistant's text in one choice, as it was read.
+    pub fn answer(&self, choice: u32) -> Option<String> {
+        match self.dialect {
+            Dialect::OpenAiChat => openai::answer(self.doc.root(), choice),
+            Dialect::AnthropicMessages => anthropic::answer(self.doc.root(), choice),
+        }
+    }
+
+    /// True when a choice calls tools.
+    pub fn has_tool_calls(&self, choice: u32) -> bool {
+        match self.dialect {
+            Dialect::OpenAiChat => openai::has_tool_calls(self.doc.root(), choice),
+            Dialect::AnthropicMessages => anthropic::has_tool_calls(self.doc.root(), choice),
+        }
+    }
+
+    /// Replaces byte ranges of one segment's text. Copies of that text (log probabilities, citations) go; a signed
+    /// thinking block goes as a whole.
+    pub fn redact(&mut self, segment: usize, spans: &[(Range<usize>, &str)]) {
+        let kept = self.redactions.entry(segment).or_default();
+        kept.extend(spans.iter().map(|(span, with)| (span.clone(), (*with).to_owned())));
+    }
+
+    /// Puts another answer in place of a choice's text and its reasoning; tool calls stay.
+    pub fn replace_answer(&mut self, choice: u32, text: &str) {
+        match self.dialect {
+            Dialect::OpenAiChat => openai::replace_answer(self.doc.root(), choice, text, &mut self.edits),
+            Dialect::AnthropicMessages => anthropic::replace_answer(self.doc.root(), choice, text, &mut self.edits),
+        }
+    }
+
+    /// Ends choices as blocked, with nothing of what they said. With [`Segment::WHOLE`] among them, or when no choice is
+    /// left, nothing else of the upstream's body remains either.
+    pub fn block(&mut self, choices: &[u32], notice: &Notice<'_>, style: BlockStyle) {
+        self.fresh = match self.dialect {
+            Dialect::OpenAiChat => openai::block(self.doc.root(), choices, notice, style, &mut self.edits),
+            Dialect::AnthropicMessages => Some(anthropic::block(self.doc.root(), notice, style)),
+        };
+    }
+
+    /// Adds the `guardrail` member, in place of one that the upstream may have sent.
+    pub fn annotate(&mut self, notice: &Notice<'_>) {
+        self.annotation = Some(to_bytes(&notice.annotation()));
+    }
+
+    /// The body to send down; the very same bytes when nothing was changed.
+    pub fn into_body(mut self) -> Bytes {
+        if let Some(mut fresh) = self.fresh {
+            if let Some(annotation) = self.annotation {
+                fresh["guardrail"] = serde_json::from_slice(&annotation).unwrap_or_default();
+            }
+            return to_bytes(&fresh);
+        }
+        self.redact_into_edits();
+        if let Some(annotation) = self.annotation.filter(|_| self.doc.root().is_object()) {
+            self.edits.remove_members(self.doc.root(), |key| key == "guardrail");
+            self.edits.append_member(self.doc.root(), "guardrail", &annotation);
+        }
+        self.doc.apply(&self.edits)
+    }
+
+    fn redact_into_edits(&mut self) {
+        let mut touched: Vec<Touched> = Vec::new();
+        for (&at, spans) in &self.redactions {
+            let Some(segment) = self.segments.get(at) else { continue };
+            let spans: Vec<(Range<usize>, &str)> =
+                spans.iter().map(|(span, with)| (span.clone(), with.as_str())).collect();
+            segment.redact(&self.doc, &spans, &mut self.edits);
+            touched.extend(segment.touched(&spans).map(|node| Touched { choice: segment.choice, node }));
+        }
+        if !touched.is_empty() {
+            match self.dialect {
+                Dialect::OpenAiChat => openai::tidy(&self.doc, &touched, &mut self.edits),
+                Dialect::AnthropicMessages => anthropic::tidy(&self.doc, &touched, &mut self.edits),
+            }
+        }
+    }
+}
+
+/// A leaf that a redaction changes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Touched {
+    pub(crate) choice: u32,
+    pub(crate) node: NodeId,
+}
+
+/// The string member `key`, or nothing.
+pub(crate) fn string(object: Value<'_>, key: &str) -> String {
+    object.get(key).and_then(Value::as_str).unwrap_or_default().into_owned()
+}

@@ -1,1 +1,0 @@
-//! The room as its callers see it.

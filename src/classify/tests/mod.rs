@@ -1,0 +1,6 @@
+//! The room as its callers see it.
+
+pub(super) mod fixture;
+mod loading;
+mod real_model;
+mod scheduling;

@@ -1,0 +1,65 @@
+//! From a checked configuration to a gateway that could serve; opens no port.
+
+use std::sync::Arc;
+
+use super::Failed;
+use crate::api::Dialect;
+use crate::classify::Classifier;
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::guard::{self, Guards, PatternSet};
+use crate::pairs::Spool;
+use crate::policy::{Known, KnownLabel, Store, Watch};
+use crate::telemetry::Metrics;
+use crate::upstream::Upstream;
+
+/// Everything that `serve` runs, and has to stop in the end.
+pub(super) struct Parts {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) watch: Watch,
+    pub(super) spool: Option<Spool>,
+}
+
+/// Loads models, policies and keys. Every failure names what to mend.
+pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String>) -> Result<Parts, Failed> {
+    let told = |error: &dyn std::error::Error| Failed::Told(error.to_string());
+    let metrics = Arc::new(Metrics::new().map_err(|error| Failed::Ran(error.to_string()))?);
+    let upstreams = config
+        .upstreams
+        .iter()
+        .map(|(name, upstream)| Upstream::build(name, upstream, variable, Arc::clone(&metrics)))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| told(&error))?;
+    let classifier = config.classifier.as_ref().map(|model| Classifier::load(model, &metrics)).transpose();
+    let classifier = classifier.map_err(|error| told(&error))?;
+    let store = Store::open(&config.policies, known(classifier.as_ref()), Arc::clone(&metrics), guard::arm);
+    let store = Arc::new(store.map_err(|error| Failed::Told(error.report()))?);
+    let watch = store.watch().map_err(|error| told(&error))?;
+    let spool = config.pairs.as_ref().map(|pairs| Spool::start(pairs, Arc::clone(&metrics))).transpose();
+    let spool = spool.map_err(|error| told(&error))?;
+    let entities: Vec<String> = guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect();
+    let redaction = PatternSet::compile(&entities, &[]).map_err(|error| Failed::Ran(error.to_string()))?;
+    let gateway = Gateway {
+        config: config.gateway,
+        policies: store,
+        guards: Guards::new(classifier, Arc::clone(&metrics)),
+        upstreams,
+        pairs: spool.clone(),
+        redaction,
+        metrics,
+        readiness: false.into(),
+        presence: Dialect::ALL.into_iter().map(|dialect| (dialect.route(), Arc::default())).collect(),
+    };
+    Ok(Parts { gateway: Arc::new(gateway), watch, spool })
+}
+
+/// What policies may speak of.
+fn known(classifier: Option<&Classifier>) -> Known {
+    let labels = classifier.map(Classifier::labels).unwrap_or_default();
+    let labels = labels.iter().map(|label| KnownLabel {
+        head: label.head.clone(),
+        name: label.name.clone(),
+        thresholds: label.thresholds.clone(),
+    });
+    Known { labels: labels.collect(), entities: guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect() }
+}

@@ -1,0 +1,85 @@
+//! The commands, one file each, and the exit codes.
+//!
+//! 0: done. 1: it ran and failed. 64: it was told something that cannot be done (arguments, configuration, policy,
+//! model, address), and nothing was started.
+
+mod assemble;
+mod check;
+mod demo;
+mod demo_upstream;
+mod health;
+mod serve;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An inline guardrail gateway for LLM APIs.
+#[derive(Debug, Parser)]
+#[command(name = "wardline", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve {
+        /// The process configuration.
+        #[arg(long, value_name = "FILE", default_value = "wardline.yaml")]
+        config: PathBuf,
+    },
+    /// Run the gateway in front of a built-in stand-in for a provider, and print what to try.
+    Demo {
+        /// The process configuration; its upstreams are replaced by the stand-in.
+        #[arg(long, value_name = "FILE", default_value = "wardline.yaml")]
+        config: PathBuf,
+    },
+    /// Read configuration, policies and models as `serve` would, say what is wrong, and start nothing.
+    Check {
+        /// The process configuration.
+        #[arg(long, value_name = "FILE", default_value = "wardline.yaml")]
+        config: PathBuf,
+    },
+    /// Ask a running gateway whether it lives; for container health checks.
+    Health {
+        /// Its admin address.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9787")]
+        admin: std::net::SocketAddr,
+    },
+}
+
+/// Why a command ended without doing its work.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// It was told something that cannot be done; the text names file, place and what was expected.
+    Told(String),
+    /// It ran, and something broke.
+    Ran(String),
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Serve { config } => serve::run(&config),
+        Command::Demo { config } => demo::run(&config),
+        Command::Check { config } => check::run(&config),
+        Command::Health { admin } => health::run(admin),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed::Told(text)) => complain(&text, 64),
+        Err(Failed::Ran(text)) => complain(&text, 1),
+    }
+}
+
+fn complain(text: &str, code: u8) -> ExitCode {
+    let text = text.trim_end();
+    let line = if text.starts_with("error") { format!("{text}\n") } else { format!("error: {text}\n") };
+    // Nothing is left to be done when even standard error is gone; the exit code still tells.
+    let _gone = std::io::stderr().write_all(line.as_bytes());
+    ExitCode::from(code)
+}

@@ -1,0 +1,78 @@
+//! `wardline serve`
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Failed;
+use super::assemble::{Parts, assemble};
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::server::Server;
+use crate::telemetry;
+
+pub(super) fn run(path: &Path) -> Result<(), Failed> {
+    let config = Config::read(path).map_err(|error| Failed::Told(error.to_string()))?;
+    telemetry::init_logs(config.log.format, &config.log.level);
+    let parts = assemble(&config, &|name| std::env::var(name).ok())?;
+    runtime()?.block_on(serve(config, parts, |_server| {}))
+}
+
+/// The async runtime. Inference has threads of its own.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    built.map_err(|error| Failed::Ran(format!("the async runtime could not be started: {error}")))
+}
+
+/// Serves until a signal says stop; then drains. `opened` is told once both sockets are open.
+pub(super) async fn serve(config: Config, parts: Parts, opened: impl FnOnce(&Server)) -> Result<(), Failed> {
+    let broken = |error: std::io::Error| Failed::Ran(format!("signals cannot be awaited: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
+    let server = Server::bind(config.server).await.map_err(|error| Failed::Told(error.to_string()))?;
+    let Parts { gateway, watch, spool } = parts;
+    announce(&server, &gateway);
+    opened(&server);
+    let reload = Arc::clone(&gateway.policies);
+    let on_hangup = tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let store = Arc::clone(&reload);
+            // Reading files and compiling patterns is no work for the async runtime's threads.
+            let _outcome = tokio::task::spawn_blocking(move || store.reload()).await;
+        }
+    });
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: running requests may finish");
+    };
+    let whole = server.run(gateway, stop).await;
+    on_hangup.abort();
+    watch.stop();
+    if let Some(spool) = spool {
+        spool.close();
+    }
+    if whole {
+        tracing::info!("stopped");
+        Ok(())
+    } else {
+        Err(Failed::Ran("the drain timeout passed with requests still running; they were cut off".to_owned()))
+    }
+}
+
+fn announce(server: &Server, gateway: &Gateway) {
+    let snapshot = gateway.policies.snapshot();
+    let device = gateway.guards.model().map_or("none", |(_, _, device)| device);
+    tracing::info!(
+        listen = %server.data_address(),
+        admin = %server.admin_address(),
+        policy = snapshot.policy.name,
+        revision = snapshot.policy.revision,
+        classifier = device,
+        "serving"
+    );
+}

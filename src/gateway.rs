@@ -1,0 +1,269 @@
+//! The corridor: the life of one request, top to bottom.
+//!
+//! ```text
+//! read -> policy snapshot (+ constitution) -> guard input -> upstream -> guard output (-> revision) -> render
+//! ```
+//! One snapshot is taken at the door and carried to the last byte. A block is an outcome; what is broken becomes an
+//! error answer in `refuse`, in the client's own dialect.
+
+mod body;
+mod intake;
+mod keep;
+mod record;
+mod refuse;
+mod status;
+mod stream;
+mod whole;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+pub use body::Body;
+use record::Exchange;
+use refuse::Refusal;
+
+use crate::api::{self, Call, Dialect, InjectRole, Limits, Notice};
+use crate::guard::{Armed, Cleared, Finding, Guards, Outcome, PatternSet, Stage, View};
+use crate::pairs::Spool;
+use crate::policy::{Action, Annotate, Disclose, InputBlock, Mode, Role, Store};
+use crate::telemetry::{Metrics, StageTimer};
+use crate::upstream::{Provider, Upstream};
+
+/// What requests and answers may measure.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Largest request body, decoded, in bytes.
+    pub max_request_bytes: usize,
+    /// Largest answer that is read as a whole, in bytes.
+    pub max_answer_bytes: usize,
+    /// Milliseconds that a client may take to send its body.
+    pub body_timeout_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_request_bytes: 10 * 1024 * 1024, max_answer_bytes: 16 * 1024 * 1024, body_timeout_ms: 30_000 }
+    }
+}
+
+/// Everything that one request meets on its way.
+pub struct Gateway {
+    /// Limits.
+    pub config: Config,
+    /// The policies, and which one is in force.
+    pub policies: Arc<Store<Armed>>,
+    /// Who judges.
+    pub guards: Guards,
+    /// One upstream a dialect.
+    pub upstreams: Vec<Upstream>,
+    /// Where preference pairs go, if they are kept.
+    pub pairs: Option<Spool>,
+    /// What keeps personal data out of preference pairs, whatever the policy redacts.
+    pub redaction: PatternSet,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether new traffic is wanted.
+    pub readiness: AtomicBool,
+    /// Holders of a route's token are its requests under way.
+    pub presence: HashMap<&'static str, Arc<()>>,
+}
+
+impl Gateway {
+    /// Answers one request. Never fails: what is wrong is said in the answer.
+    pub async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let started = Instant::now();
+        let id = format!("req_{}", uuid::Uuid::now_v7().simple());
+        let dialect = intake::dialect_of(&request);
+        let (mut response, route) = match intake::route(&request) {
+            Ok(route) => (self.exchange(route, request, &id, started).await, route.route()),
+            Err(refusal) => (Err(refusal), "none"),
+        };
+        if let Err(refusal) = &response {
+            tracing::info!(request_id = id, route, status = refusal.status().as_u16(), "refused");
+        }
+        let mut response = match std::mem::replace(&mut response, Err(Refusal::unknown_route())) {
+            Ok(response) => response,
+            Err(refusal) => refusal.into_response(dialect, &id),
+        };
+        let name = match dialect {
+            Dialect::OpenAiChat => "x-request-id",
+            Dialect::AnthropicMessages => "request-id",
+        };
+        if let Ok(value) = HeaderValue::try_from(id) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+        self.metrics.answered(route, "POST", response.status().as_u16());
+        response
+    }
+
+    async fn exchange(
+        self: &Arc<Self>,
+        dialect: Dialect,
+        request: Request<Incoming>,
+        id: &str,
+        started: Instant,
+    ) -> Result<Response<Body>, Refusal> {
+        let view = self.policies.snapshot();
+        let upstream = self.upstream(dialect)?;
+        let (head, body) = intake::collect(request, &self.config).await?;
+        let timer = StageTimer::start();
+        let mut call = Call::read(dialect, body, &Limits::default())
+            .inspect_err(|error| self.metrics.unscannable(dialect.route(), error.kind()))?;
+        call.inject(&view.policy.constitution.text, role(view.policy.inject));
+        timer.stop(&self.metrics, dialect.route(), "parse");
+        let exchange = Arc::new(self.record(&view, upstream, &call, started));
+
+        let timer = StageTimer::start();
+        let verdict = self.guards.input(&view, call).await?;
+        timer.stop(&self.metrics, dialect.route(), "guard_in");
+        let trace = Trace { view, exchange, id: id.to_owned(), input: verdict.findings };
+        let mut response = match verdict.outcome {
+            Outcome::Block(call, finding) | Outcome::Revise(call, finding) => trace.input_blocked(&call, &finding),
+            Outcome::Pass(call) => self.forward(upstream, call, head, &trace).await?,
+        };
+        trace.head(&mut response);
+        Ok(response)
+    }
+
+    /// Sends a cleared call up, and takes the answer to where its kind is judged.
+    async fn forward(
+        self: &Arc<Self>,
+        upstream: &Upstream,
+        call: Cleared<Call>,
+        headers: HeaderMap,
+        trace: &Trace,
+    ) -> Result<Response<Body>, Refusal> {
+        let call = call.into_inner();
+        let asked = whole::Asked::of(&call, &trace.view);
+        let sent = Instant::now();
+        let answer = upstream.send(asked.dialect.path(), &headers, call.into_body()).await;
+        let answer = answer.inspect_err(|error| trace.exchange.upstream_done(sent, error.kind()))?;
+        if whole::is_event_stream(&answer.headers) {
+            if !asked.stream {
+                return Err(Refusal::unreadable_answer("an event stream where none was asked for"));
+            }
+            return Ok(self.stream(answer, &asked, trace, sent));
+        }
+        self.whole(upstream, answer, &asked, &headers, trace, sent).await
+    }
+
+    fn upstream(&self, dialect: Dialect) -> Result<&Upstream, Refusal> {
+        let provider = match dialect {
+            Dialect::OpenAiChat => Provider::OpenAi,
+            Dialect::AnthropicMessages => Provider::Anthropic,
+        };
+        let found = self.upstreams.iter().find(|upstream| upstream.provider() == provider);
+        found.ok_or_else(|| Refusal::no_upstream(provider.as_str()))
+    }
+
+    fn record(&self, view: &View, upstream: &Upstream, call: &Call, started: Instant) -> Exchange {
+        let known = view.policy.models.iter().find(|model| *model == call.model());
+        let model = known.map_or("other", String::as_str);
+        let presence = self.presence.get(call.dialect().route()).cloned().unwrap_or_default();
+        Exchange::new(&self.metrics, &presence, call.dialect(), upstream.name(), model, started)
+    }
+
+    /// What is counted; requests under way are counted here and now.
+    pub fn metrics(&self) -> &Metrics {
+        for (route, token) in &self.presence {
+            self.metrics.inflight(route, Arc::strong_count(token) - 1);
+        }
+        &self.metrics
+    }
+
+    /// Whether new traffic should be sent here.
+    pub fn ready(&self) -> bool {
+        self.readiness.load(Ordering::Relaxed)
+    }
+
+    /// Says from now on whether new traffic should be sent here.
+    pub fn set_ready(&self, ready: bool) {
+        self.readiness.store(ready, Ordering::Relaxed);
+        self.metrics.ready(ready);
+    }
+}
+
+/// What one request carries from stage to stage.
+#[derive(Clone, Debug)]
+pub(crate) struct Trace {
+    view: View,
+    exchange: Arc<Exchange>,
+    id: String,
+    /// What the rules found in the prompt.
+    input: Vec<Finding>,
+}
+
+impl Trace {
+    /// What a client is told about a finding, as far as the policy lets it.
+    fn notice<'a>(&'a self, finding: &'a Finding, stage: Stage, action: &'static str) -> Notice<'a> {
+        let policy = &self.view.policy;
+        let rule = policy.rules.get(finding.rule);
+        let full = policy.respond.disclose == Disclose::Full;
+        Notice {
+            policy: &policy.name,
+            revision: &policy.revision,
+            rule: rule.map_or("", |rule| &rule.id),
+            stage: stage.as_str(),
+            action,
+            score: finding.score.filter(|_| full),
+            threshold: finding.threshold.filter(|_| full),
+            message: rule.and_then(|rule| rule.message.as_deref()).unwrap_or(&policy.respond.message),
+            request_id: &self.id,
+        }
+    }
+
+    fn annotates(&self, acted: bool) -> bool {
+        match self.view.policy.respond.annotate {
+            Annotate::None => false,
+            Annotate::OnAction => acted,
+            Annotate::Always => true,
+        }
+    }
+
+    fn input_blocked(&self, call: &Call, finding: &Finding) -> Response<Body> {
+        let notice = self.notice(finding, Stage::Input, "block");
+        let mut response = match self.view.policy.respond.on_input_block {
+            InputBlock::Error => refuse::blocked(call.dialect(), &notice),
+            InputBlock::Refusal if call.stream() => {
+                let body = Body::whole(api::refusal_stream(call, &notice));
+                whole::event_stream(StatusCode::OK, HeaderMap::new(), body)
+            }
+            InputBlock::Refusal => refuse::json(StatusCode::OK, Body::whole(api::refusal(call, &notice))),
+        };
+        response.headers_mut().insert("x-guardrail-action", HeaderValue::from_static("block"));
+        self.exchange.served("content_filter");
+        response
+    }
+
+    /// The headers that every guarded answer bears.
+    fn head(&self, response: &mut Response<Body>) {
+        let policy = &self.view.policy;
+        if policy.respond.disclose == Disclose::None {
+            response.headers_mut().remove("x-guardrail-action");
+            return;
+        }
+        if let Ok(value) = HeaderValue::try_from(format!("{};rev={}", policy.name, policy.revision)) {
+            response.headers_mut().insert("x-guardrail-policy", value);
+        }
+        if !response.headers().contains_key("x-guardrail-action") {
+            let mut rules = self.input.iter().filter_map(|finding| policy.rules.get(finding.rule));
+            let redacted = rules.any(|rule| rule.action == Action::Redact && rule.mode == Mode::Enforce);
+            let word = if redacted { "redact" } else { "allow" };
+            response.headers_mut().insert("x-guardrail-action", HeaderValue::from_static(word));
+        }
+    }
+}
+
+fn role(role: Role) -> InjectRole {
+    match role {
+        Role::Auto => InjectRole::Auto,
+        Role::System => InjectRole::System,
+        Role::Developer => InjectRole::Developer,
+    }
+}

@@ -1,0 +1,90 @@
+//! What is counted about one exchange, from its first byte to its last.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::api::{Dialect, Usage};
+use crate::telemetry::{Call, Metrics};
+
+/// One request and its answer, as far as telemetry is concerned. Whoever holds it keeps the exchange counted as under
+/// way; the number of holders is read when metrics are scraped.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    metrics: Arc<Metrics>,
+    dialect: Dialect,
+    provider: String,
+    model: String,
+    started: Instant,
+    first: AtomicBool,
+    /// Held for as long as the exchange lives; counted by its route.
+    _presence: Arc<()>,
+}
+
+impl Exchange {
+    pub(super) fn new(
+        metrics: &Arc<Metrics>,
+        presence: &Arc<()>,
+        dialect: Dialect,
+        provider: &str,
+        model: &str,
+        started: Instant,
+    ) -> Self {
+        Self {
+            metrics: Arc::clone(metrics),
+            dialect,
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            started,
+            first: AtomicBool::new(true),
+            _presence: Arc::clone(presence),
+        }
+    }
+
+    pub(super) fn route(&self) -> &'static str {
+        self.dialect.route()
+    }
+
+    pub(super) fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Bytes of the answer have been released to the client; only the first time counts.
+    pub(super) fn first_bytes(&self) {
+        if self.first.swap(false, Ordering::Relaxed) {
+            self.metrics.first_token(&self.call(), self.started.elapsed());
+        }
+    }
+
+    /// The answer is complete, in one piece.
+    pub(super) fn served(&self, error_type: &'static str) {
+        self.first_bytes();
+        self.metrics.served(&self.call(), error_type, self.started.elapsed());
+    }
+
+    /// The stream is over, for a reason that is one of the metric's fixed words.
+    pub(super) fn stream_ended(&self, reason: &'static str) {
+        self.metrics.stream_ended(self.route(), reason);
+        self.metrics.served(&self.call(), if reason == "completed" { "" } else { reason }, self.started.elapsed());
+    }
+
+    /// What the upstream says the answer cost.
+    pub(super) fn used(&self, usage: Option<Usage>) {
+        if let Some(usage) = usage {
+            self.metrics.tokens(&self.call(), usage.input, usage.output);
+        }
+    }
+
+    /// The upstream's part is over.
+    pub(super) fn upstream_done(&self, since: Instant, error_type: &'static str) {
+        self.metrics.upstream_called(&self.call(), error_type, since.elapsed());
+    }
+
+    fn call(&self) -> Call<'_> {
+        Call { operation: "chat", provider: &self.provider, model: &self.model }
+    }
+}

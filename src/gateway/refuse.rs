@@ -1,0 +1,210 @@
+//! Everything that can go wrong, and the HTTP answer that it becomes: here and nowhere else.
+
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::body::Body;
+use crate::api::{self, ApiError, Dialect, Notice, ReadError};
+use crate::guard::Failure;
+use crate::upstream;
+
+/// A request that gets an error for an answer.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    kind: &'static str,
+    code: &'static str,
+    param: Option<String>,
+    message: String,
+    retry: Retry,
+}
+
+/// What the SDK should do about it. Both official SDK families obey `x-should-retry`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retry {
+    /// The same request will fail again.
+    Never,
+    /// After about so many milliseconds.
+    After(u16),
+    /// As the status says.
+    Unsaid,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, kind, code, param: None, message: message.into(), retry: Retry::Never }
+    }
+
+    /// No such route.
+    pub(super) fn unknown_route() -> Self {
+        let message =
+            "This gateway serves POST /v1/chat/completions and POST /v1/messages; every other path is denied.";
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", "unknown_route", message)
+    }
+
+    /// A route, another method.
+    pub(super) fn method() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "method_not_allowed", "Use POST.")
+    }
+
+    /// A request that could be understood in two ways.
+    pub(super) fn malformed(message: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "malformed_request", message)
+    }
+
+    /// A body in a form that is not read here.
+    pub(super) fn media(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error", "unsupported_media_type", message)
+    }
+
+    /// A body over the limit.
+    pub(super) fn too_large(limit: usize) -> Self {
+        let message = format!("The request body is larger than the {limit} bytes that this gateway reads.");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", "request_too_large", message)
+    }
+
+    /// A body that did not arrive in time.
+    pub(super) fn slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout_error", "request_timeout", "The request body took too long.")
+    }
+
+    /// A dialect that no upstream is configured for.
+    pub(super) fn no_upstream(provider: &str) -> Self {
+        let message = format!("No upstream of dialect `{provider}` is configured on this gateway.");
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", "no_upstream", message)
+    }
+
+    /// An answer that cannot be read, and so cannot be judged.
+    pub(super) fn unreadable_answer(reason: &str) -> Self {
+        tracing::warn!(reason, "an upstream's answer could not be read");
+        let message = "The upstream's answer could not be read, so it could not be checked, and is withheld.";
+        Self::new(StatusCode::BAD_GATEWAY, "api_error", "unreadable_answer", message)
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The refusal in the dialect's own error shape.
+    pub(super) fn into_response(self, dialect: Dialect, request_id: &str) -> Response<Body> {
+        let body = api::error(
+            dialect,
+            &ApiError {
+                status: self.status.as_u16(),
+                kind: self.kind,
+                code: self.code,
+                param: self.param.as_deref(),
+                message: &self.message,
+                request_id,
+                notice: None,
+            },
+        );
+        let mut response = json(self.status, Body::whole(body));
+        match self.retry {
+            Retry::Never => no_retry(&mut response),
+            Retry::Unsaid => {}
+            Retry::After(millis) => {
+                response.headers_mut().insert("retry-after-ms", HeaderValue::from(millis));
+            }
+        }
+        response
+    }
+}
+
+/// A prompt that a rule blocks, as an error: a 400 that no SDK retries.
+pub(super) fn blocked(dialect: Dialect, notice: &Notice<'_>) -> Response<Body> {
+    let body = api::error(
+        dialect,
+        &ApiError {
+            status: 400,
+            kind: "invalid_request_error",
+            code: "content_filter",
+            param: Some("messages"),
+            message: notice.message,
+            request_id: notice.request_id,
+            notice: Some(notice),
+        },
+    );
+    let mut response = json(StatusCode::BAD_REQUEST, Body::whole(body));
+    no_retry(&mut response);
+    response
+}
+
+/// A response with a JSON body.
+pub(super) fn json(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+pub(super) fn no_retry(response: &mut Response<Body>) {
+    response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        let kind = if status == StatusCode::PAYLOAD_TOO_LARGE { "request_too_large" } else { "invalid_request_error" };
+        let mut refusal = Self::new(status, kind, error.kind(), error.to_string());
+        refusal.param = Some(error.place()).filter(|place| !place.is_empty()).map(str::to_owned);
+        refusal
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        match failure.reason {
+            "too_long" => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "request_too_large",
+                "guardrail_input_too_long",
+                "A text in the request is longer than this gateway's guards can check.",
+            ),
+            "overload" => {
+                let message = "The guards are at capacity; try again shortly.";
+                let mut refusal =
+                    Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "guardrail_overloaded", message);
+                refusal.retry = jittered();
+                refusal
+            }
+            _ => {
+                let message = "A guard that must judge this request could not; nothing was passed on.";
+                let mut refusal =
+                    Self::new(StatusCode::SERVICE_UNAVAILABLE, "api_error", "guardrail_unavailable", message);
+                refusal.retry = if failure.passing { jittered() } else { Retry::Never };
+                refusal
+            }
+        }
+    }
+}
+
+impl From<upstream::Error> for Refusal {
+    fn from(error: upstream::Error) -> Self {
+        tracing::warn!(%error, "upstream call failed");
+        let (status, code, message) = match &error {
+            upstream::Error::FirstByteTimeout | upstream::Error::IdleTimeout | upstream::Error::TotalTimeout => {
+                (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "The upstream did not answer in time.")
+            }
+            upstream::Error::Redirect => (
+                StatusCode::BAD_GATEWAY,
+                "upstream_redirect",
+                "The upstream answered with a redirect, which is never followed.",
+            ),
+            upstream::Error::Connect(_) => {
+                (StatusCode::BAD_GATEWAY, "upstream_unreachable", "The upstream could not be reached.")
+            }
+            upstream::Error::Reset(_) => {
+                (StatusCode::BAD_GATEWAY, "upstream_reset", "The connection to the upstream broke.")
+            }
+        };
+        let mut refusal = Self::new(status, "api_error", code, message);
+        refusal.retry = Retry::Unsaid;
+        refusal
+    }
+}
+
+/// Between 250 and 2000 ms, so that shed clients do not come back all at once.
+fn jittered() -> Retry {
+    let random = uuid::Uuid::now_v7().as_u128();
+    Retry::After(u16::try_from(250 + random % 1750).unwrap_or(1000))
+}

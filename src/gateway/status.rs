@@ -1,0 +1,55 @@
+//! What runs, as JSON, for operators.
+
+use serde_json::{Value, json};
+
+use super::Gateway;
+use crate::api::Dialect;
+
+impl Gateway {
+    /// The status page of the admin listener.
+    pub fn status(&self) -> String {
+        let snapshot = self.policies.snapshot();
+        let policy = &snapshot.policy;
+        let rules: Vec<Value> = policy
+            .rules
+            .iter()
+            .map(|rule| {
+                json!({
+                    "id": rule.id,
+                    "action": rule.action.as_str(),
+                    "mode": rule.mode.as_str(),
+                    "on_error": rule.on_error.as_str(),
+                    "input": rule.stages.input,
+                    "output": rule.stages.output,
+                })
+            })
+            .collect();
+        let routes: Vec<Value> = [Dialect::OpenAiChat, Dialect::AnthropicMessages]
+            .into_iter()
+            .map(|dialect| json!({"method": "POST", "path": dialect.path(), "guarded": "enforced"}))
+            .chain([json!({"method": "*", "path": "*", "guarded": "denied", "reason": "not a declared route"})])
+            .collect();
+        let model = self.guards.model();
+        let last = self.policies.last_reload();
+        let at = last.at.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let page = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "ready": self.ready(),
+            "policy": {
+                "name": policy.name,
+                "revision": policy.revision,
+                "principles": policy.constitution.principles.iter().map(|p| &p.id).collect::<Vec<_>>(),
+                "rules": rules,
+            },
+            "last_reload": {"unix_seconds": at, "outcome": last.outcome.as_str(), "problems": last.problems},
+            "classifier": model.map(|(name, revision, device)| {
+                json!({"name": name, "revision": revision, "device": device})
+            }),
+            "upstreams": self.upstreams.iter().map(|upstream| {
+                json!({"name": upstream.name(), "dialect": upstream.provider().as_str()})
+            }).collect::<Vec<_>>(),
+            "routes": routes,
+        });
+        format!("{page:#}\n")
+    }
+}

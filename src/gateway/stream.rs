@@ -1,0 +1,237 @@
+//! Streamed answers: passed through where no rule looks, else released window by window.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Response};
+use tokio::sync::mpsc;
+use tokio::time::{sleep_until, timeout};
+
+use super::body::Body;
+use super::record::Exchange;
+use super::whole::{self, Asked};
+use super::{Gateway, Trace};
+use crate::api::sse::{Frame, Framer};
+use crate::api::{BlockStyle, Event, Limits, Transcript};
+use crate::guard::{Cleared, Failure, Finding, Guards, Stage, State, StreamGuard};
+use crate::policy::OutputBlock;
+use crate::upstream::{self, Answer};
+
+/// Pieces that may wait for a slow client before the upstream is no longer read.
+const AHEAD: usize = 4;
+/// How long a client may leave its socket unread.
+const WRITE_PATIENCE: Duration = Duration::from_secs(120);
+/// Silence after which a comment shows that the stream lives.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// How a stream came to its end.
+enum End {
+    Completed,
+    Blocked(Finding),
+    ClientGone,
+    Upstream(String),
+    Guard(Failure),
+}
+
+impl End {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Blocked(_) => "blocked",
+            Self::ClientGone => "client_gone",
+            Self::Upstream(_) => "upstream_error",
+            Self::Guard(_) => "guard_error",
+        }
+    }
+}
+
+impl Gateway {
+    /// Answers with a stream. What guards it lives in a task of its own, which ends with the client or the upstream.
+    pub(super) fn stream(
+        self: &Arc<Self>,
+        answer: upstream::Response,
+        asked: &Asked,
+        trace: &Trace,
+        sent: Instant,
+    ) -> Response<Body> {
+        let headers = upstream::downstream_headers(&answer.headers);
+        if !Guards::looks(&trace.view, Stage::Output) {
+            let body = Body::through(answer.body, Arc::clone(&trace.exchange));
+            return whole::event_stream(answer.status, headers, body);
+        }
+        let (client, pieces) = mpsc::channel(AHEAD);
+        let transcript = Transcript::new(asked.dialect, asked.include_usage);
+        let guard = StreamGuard::new(self.guards.clone(), Arc::clone(&trace.view), transcript);
+        let flow =
+            Flow { upstream: answer.body, framer: Framer::default(), guard, client, trace: trace.clone(), held: 0 };
+        tokio::spawn(flow.run(sent));
+        let mut response = whole::event_stream(answer.status, headers, Body::Guarded(pieces));
+        response.headers_mut().insert("x-guardrail-stream", HeaderValue::from_static("window"));
+        response
+    }
+}
+
+/// One guarded stream under way.
+struct Flow {
+    upstream: Answer,
+    framer: Framer,
+    guard: StreamGuard,
+    client: mpsc::Sender<Bytes>,
+    trace: Trace,
+    held: usize,
+}
+
+impl Flow {
+    async fn run(mut self, sent: Instant) {
+        let end = match self.pump().await {
+            Ok(()) => End::Completed,
+            Err(end) => end,
+        };
+        let upstream_failed = matches!(end, End::Upstream(_));
+        self.trace.exchange.upstream_done(sent, if upstream_failed { "stream" } else { "" });
+        self.trace.exchange.used(self.guard.transcript().usage());
+        if let Some(tail) = self.tail(&end) {
+            // A client that has left does not need its tail.
+            let _gone = self.send(tail).await;
+        }
+        self.hold(0);
+        self.trace.exchange.stream_ended(end.as_str());
+        self.guard.finish();
+    }
+
+    /// Reads, judges and releases until the upstream has ended or something ends the stream early.
+    async fn pump(&mut self) -> Result<(), End> {
+        let mut quiet_since = tokio::time::Instant::now();
+        loop {
+            let due = self.guard.deadline().map(tokio::time::Instant::from_std);
+            let wake = due.unwrap_or(quiet_since + HEARTBEAT).min(quiet_since + HEARTBEAT);
+            let ended = tokio::select! {
+                () = self.client.closed() => return Err(End::ClientGone),
+                chunk = self.upstream.chunk() => match chunk {
+                    Some(Ok(chunk)) => self.take(chunk)?,
+                    Some(Err(error)) => {
+                        self.release().await?;
+                        return Err(End::Upstream(error.kind().to_owned()));
+                    }
+                    None => true,
+                },
+                () = sleep_until(wake) => false,
+            };
+            if ended {
+                return self.finish().await;
+            }
+            if self.release().await? {
+                quiet_since = tokio::time::Instant::now();
+            } else if quiet_since.elapsed() >= HEARTBEAT {
+                self.send(Bytes::from_static(self.guard.transcript().heartbeat())).await?;
+                quiet_since = tokio::time::Instant::now();
+            }
+        }
+    }
+
+    /// Gives a chunk's events to the guard. Says whether the stream has said its last word.
+    fn take(&mut self, chunk: Bytes) -> Result<bool, End> {
+        self.framer.push(&chunk);
+        let mut last = false;
+        while let Some(frame) = self.framer.next_frame().map_err(|e| End::Upstream(e.to_string()))? {
+            last |= self.event(frame)?;
+        }
+        Ok(last)
+    }
+
+    fn event(&mut self, frame: Frame) -> Result<bool, End> {
+        let dialect = self.guard.transcript().dialect();
+        let event = Event::read(dialect, frame, &Limits::default()).map_err(|e| End::Upstream(e.to_string()))?;
+        let last = event.terminal;
+        self.guard.push(event, Instant::now()).map_err(End::Guard)?;
+        Ok(last)
+    }
+
+    /// Everything has come: judge the rest, and hold the upstream to having ended properly.
+    async fn finish(&mut self) -> Result<(), End> {
+        if let Some(frame) = self.framer.finish().map_err(|e| End::Upstream(e.to_string()))? {
+            self.event(frame)?;
+        }
+        self.guard.end();
+        self.release().await?;
+        if self.guard.transcript().complete() {
+            Ok(())
+        } else {
+            Err(End::Upstream("it ended in the middle of an answer".to_owned()))
+        }
+    }
+
+    /// Judges what is due and sends what became free. Says whether anything was sent.
+    async fn release(&mut self) -> Result<bool, End> {
+        let freed = self.guard.settle(Instant::now()).await.map_err(End::Guard)?;
+        self.hold(self.guard.held());
+        let sent = !freed.is_empty();
+        if let Some(bytes) = joined(freed) {
+            self.send(bytes).await?;
+        }
+        match self.guard.state() {
+            State::Open => Ok(sent),
+            State::Blocked(finding) => Err(End::Blocked(finding.clone())),
+        }
+    }
+
+    async fn send(&mut self, bytes: Bytes) -> Result<(), End> {
+        match timeout(WRITE_PATIENCE, self.client.send(bytes)).await {
+            Ok(Ok(())) => {
+                self.trace.exchange.first_bytes();
+                Ok(())
+            }
+            Ok(Err(_)) | Err(_) => Err(End::ClientGone),
+        }
+    }
+
+    /// What ends the stream in its own dialect, where it does not end by itself.
+    fn tail(&self, end: &End) -> Option<Bytes> {
+        let transcript = self.guard.transcript();
+        match end {
+            End::Completed | End::ClientGone => None,
+            End::Blocked(finding) => {
+                let style = match self.trace.view.policy.respond.on_output_block {
+                    OutputBlock::ContentFilter => BlockStyle::ContentFilter,
+                    OutputBlock::Refusal => BlockStyle::Refusal,
+                };
+                let notice = self.trace.notice(finding, Stage::Output, "block");
+                Some(transcript.block_tail(&notice, style, self.trace.annotates(true)))
+            }
+            End::Upstream(reason) => {
+                tracing::warn!(request_id = self.trace.id, reason, "an upstream's stream broke");
+                let message = "The upstream's stream broke before its end.";
+                Some(transcript.error_tail("upstream_stream_broken", message, &self.trace.id))
+            }
+            End::Guard(failure) => {
+                tracing::warn!(request_id = self.trace.id, %failure, "a stream could not be judged");
+                let message = "A guard that must judge this answer could not; the rest is withheld.";
+                Some(transcript.error_tail("guardrail_unavailable", message, &self.trace.id))
+            }
+        }
+    }
+
+    fn hold(&mut self, bytes: usize) {
+        let change = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.exchange().metrics().stream_holding(self.exchange().route(), change(bytes) - change(self.held));
+        self.held = bytes;
+    }
+
+    fn exchange(&self) -> &Exchange {
+        &self.trace.exchange
+    }
+}
+
+/// One piece for the socket; a single event is not copied.
+fn joined(freed: Vec<Cleared<Bytes>>) -> Option<Bytes> {
+    let mut pieces = freed.into_iter().map(Cleared::into_inner);
+    let first = pieces.next()?;
+    let mut rest = pieces.peekable();
+    if rest.peek().is_none() {
+        return Some(first);
+    }
+    let mut all = BytesMut::from(&first[..]);
+    rest.for_each(|piece| all.extend_from_slice(&piece));
+    Some(all.freeze())
+}

@@ -1,0 +1,307 @@
+//! A streamed answer: events wait in line until the text in them has a verdict.
+//!
+//! Events leave in the order in which they came, whole, and unchanged unless a rule redacts. Each lane (a choice's
+//! text, its reasoning, one tool call) has a [`Window`] of its own. An event may leave when every lane that it
+//! brought text to has released that text, and all events before it have left. A tool call is judged when it is
+//! complete, so that no client acts on half of one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::judge::{self, Failure, Finding, Guards, Stage, Subject, View};
+use super::pattern::{PatternSet, Settled};
+use super::whole::Cleared;
+use super::window::{Shape, Window};
+use crate::api::{Channel, Event, Lane, Origin, Transcript};
+use crate::policy::{Action, StreamSettings};
+
+/// Bytes of one stream that may wait for a verdict. A tool call or an unbroken run of text beyond it ends the stream.
+const MAX_HELD: usize = 1024 * 1024;
+
+/// What a stream came to so far.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// Going on.
+    Open,
+    /// A rule ended it; nothing that is still held will be released.
+    Blocked(Finding),
+}
+
+/// The guard of one stream.
+#[derive(Debug)]
+pub struct StreamGuard {
+    guards: Guards,
+    view: View,
+    lanes: BTreeMap<Lane, LaneState>,
+    queue: VecDeque<Held>,
+    transcript: Transcript,
+    findings: Vec<Finding>,
+    state: State,
+    held_bytes: usize,
+}
+
+#[derive(Debug)]
+struct LaneState {
+    window: Window,
+    /// When the oldest text without a verdict came.
+    since: Option<Instant>,
+    closed: bool,
+    /// Judged only when complete.
+    whole: bool,
+    /// Positions in the lane to replace, in order.
+    redactions: Vec<(Range<usize>, String)>,
+}
+
+#[derive(Debug)]
+struct Held {
+    event: Event,
+    /// Where each delta of the event stands in its lane.
+    spans: Vec<Range<usize>>,
+    came: Instant,
+}
+
+impl StreamGuard {
+    /// A guard for one answer.
+    pub fn new(guards: Guards, view: View, transcript: Transcript) -> Self {
+        Self {
+            guards,
+            view,
+            lanes: BTreeMap::new(),
+            queue: VecDeque::new(),
+            transcript,
+            findings: Vec::new(),
+            state: State::Open,
+            held_bytes: 0,
+        }
+    }
+
+    /// Takes the next event of the upstream's stream.
+    pub fn push(&mut self, event: Event, now: Instant) -> Result<(), Failure> {
+        self.transcript.seen(&event);
+        self.held_bytes += event.raw.len();
+        let mut spans = Vec::with_capacity(event.deltas.len());
+        for delta in &event.deltas {
+            let lane = self.lanes.entry(delta.lane).or_insert_with(|| LaneState::new(delta.lane, &self.view));
+            let start = lane.window.end();
+            let end = lane.window.push(&delta.text);
+            if end > start {
+                lane.since.get_or_insert(now);
+            }
+            spans.push(start..end);
+        }
+        for (lane, state) in &mut self.lanes {
+            state.closed |= event.closes(*lane);
+        }
+        self.queue.push_back(Held { event, spans, came: now });
+        if self.held_bytes > MAX_HELD {
+            return Err(Failure { rule: "stream".to_owned(), reason: "held_too_much", passing: false });
+        }
+        Ok(())
+    }
+
+    /// The upstream has ended: no lane gets more text.
+    pub fn end(&mut self) {
+        for lane in self.lanes.values_mut() {
+            lane.closed = true;
+        }
+    }
+
+    /// When held text will have waited long enough, if any is held.
+    pub fn deadline(&self) -> Option<Instant> {
+        let hold = self.view.policy.stream.hold;
+        self.lanes.values().filter(|lane| !lane.whole).filter_map(|lane| lane.since.map(|since| since + hold)).min()
+    }
+
+    /// Judges what is due, and gives back what may go to the client now.
+    pub async fn settle(&mut self, now: Instant) -> Result<Vec<Cleared<Bytes>>, Failure> {
+        let due: Vec<Lane> = self.lanes.iter().filter(|(_, lane)| lane.due(now)).map(|(key, _)| *key).collect();
+        for key in due {
+            self.judge(key).await?;
+            if self.state != State::Open {
+                break;
+            }
+        }
+        // What earlier verdicts freed may go even when a later lane was blocked.
+        Ok(self.drain())
+    }
+
+    /// What the stream came to so far.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What the client has seen, for ending the stream in its own dialect.
+    pub fn transcript(&self) -> &Transcript {
+        &self.transcript
+    }
+
+    /// Bytes of events that wait.
+    pub fn held(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Counts the rules' decisions; called once, when the stream is over.
+    pub fn finish(self) -> Vec<Finding> {
+        self.guards.count(&self.view, Stage::Output, &self.findings);
+        self.findings
+    }
+
+    async fn judge(&mut self, key: Lane) -> Result<(), Failure> {
+        let Some(lane) = self.lanes.get_mut(&key) else { return Ok(()) };
+        let origin = origin(key.channel);
+        if !judge::any_applies(&self.view.policy, Stage::Output, origin) {
+            lane.release(usize::MAX);
+            return Ok(());
+        }
+        let text = lane.window.text();
+        let from = lane.window.fresh().start;
+        let safe = if lane.closed { text.len() } else { safe(&self.view, origin, text, from) };
+        let fresh = from..safe;
+        let subject = Subject { stage: Stage::Output, origin, text, fresh, place: "stream", choice: key.choice };
+        let judgement = self.guards.judge(&self.view, &subject).await?;
+        for finding in judgement.findings {
+            let action = judge::enforced(&self.view.policy, &finding);
+            // A revision needs the whole answer, part of which has gone: in a stream it becomes a block.
+            if matches!(action, Some(Action::Block | Action::Revise)) && self.state == State::Open {
+                self.state = State::Blocked(finding.clone());
+            }
+            self.findings.push(finding);
+        }
+        if self.state == State::Open {
+            let moved = judgement
+                .redactions
+                .into_iter()
+                .map(|(range, text)| (lane.window.position(range.start)..lane.window.position(range.end), text));
+            lane.redactions.extend(moved);
+            lane.release(safe);
+        }
+        Ok(())
+    }
+
+    /// Events at the head of the line whose text has been released.
+    fn drain(&mut self) -> Vec<Cleared<Bytes>> {
+        let mut out = Vec::new();
+        while let Some(held) = self.queue.front() {
+            if !self.may_leave(held) {
+                break;
+            }
+            let Some(held) = self.queue.pop_front() else { break };
+            self.held_bytes -= held.event.raw.len();
+            self.transcript.released(&held.event);
+            self.guards.metrics().stream_held(self.transcript.route(), held.came.elapsed());
+            let bytes = self.edited(&held);
+            out.push(Cleared::new(bytes));
+        }
+        out
+    }
+
+    fn may_leave(&self, held: &Held) -> bool {
+        held.event.deltas.iter().zip(&held.spans).all(|(delta, span)| {
+            span.is_empty() || self.lanes.get(&delta.lane).is_some_and(|lane| lane.window.released() >= span.end)
+        })
+    }
+
+    /// The event's bytes, with what the rules replace replaced.
+    fn edited(&self, held: &Held) -> Bytes {
+        let mut changed = Vec::new();
+        for (index, (delta, span)) in held.event.deltas.iter().zip(&held.spans).enumerate() {
+            if let Some(lane) = self.lanes.get(&delta.lane) {
+                changed.extend(replaced(&delta.text, span, &lane.redactions).map(|text| (index, text)));
+            }
+        }
+        if changed.is_empty() { held.event.raw.clone() } else { held.event.rewrite(&changed) }
+    }
+}
+
+impl LaneState {
+    fn new(lane: Lane, view: &View) -> Self {
+        Self {
+            window: Window::new(shape(&view.policy.stream)),
+            since: None,
+            closed: false,
+            whole: matches!(lane.channel, Channel::ToolArgs(_)),
+            redactions: Vec::new(),
+        }
+    }
+
+    fn due(&self, now: Instant) -> bool {
+        if self.closed {
+            return self.window.unjudged() || self.window.held() > 0;
+        }
+        let waited = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        !self.whole && self.window.due(waited)
+    }
+
+    fn release(&mut self, safe: usize) {
+        self.window.release(safe);
+        self.since = None;
+    }
+}
+
+/// A delta's text after the lane's replacements, if any of them touches it. A replacement that spans several deltas
+/// stands in the first of them.
+fn replaced(text: &str, span: &Range<usize>, redactions: &[(Range<usize>, String)]) -> Option<String> {
+    let touching = redactions.iter().filter(|(range, _)| range.start < span.end && range.end > span.start);
+    let mut out = String::new();
+    let mut kept = 0;
+    let mut touched = false;
+    for (range, replacement) in touching {
+        touched = true;
+        let from = range.start.saturating_sub(span.start);
+        out.push_str(text.get(kept..from).unwrap_or_default());
+        if range.start >= span.start {
+            out.push_str(replacement);
+        }
+        kept = (range.end - span.start).min(text.len());
+    }
+    out.push_str(text.get(kept..).unwrap_or_default());
+    touched.then_some(out)
+}
+
+/// How much of a text no recogniser can still turn into a match. What one is sure of is not cut by another's doubt.
+fn safe(view: &View, origin: Origin, text: &str, from: usize) -> usize {
+    let settled: Vec<Settled<'_>> =
+        judge::patterns(view, Stage::Output, origin).map(|(_, _, set)| set.settle(text, from)).collect();
+    let mut safe = settled.iter().map(|settled| settled.safe).min().unwrap_or(text.len());
+    let matches = || settled.iter().flat_map(|settled| &settled.matches);
+    while let Some(cut) = matches().find(|found| found.range.start < safe && safe < found.range.end) {
+        safe = cut.range.start;
+    }
+    safe
+}
+
+fn origin(channel: Channel) -> Origin {
+    match channel {
+        Channel::Content | Channel::Refusal => Origin::Output,
+        Channel::Reasoning => Origin::Reasoning,
+        Channel::ToolArgs(_) => Origin::ToolArgs,
+        Channel::Other => Origin::Other,
+    }
+}
+
+fn shape(settings: &StreamSettings) -> Shape {
+    let bytes = |chars: u32| usize::try_from(chars).unwrap_or(usize::MAX);
+    Shape {
+        first: bytes(settings.first_window_chars),
+        later: bytes(settings.window_chars),
+        context: bytes(settings.overlap_chars).max(PatternSet::CONTEXT),
+        hold: settings.hold,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replacement_over_several_deltas_stands_in_the_first() {
+        let redactions = vec![(2..7, "[X]".to_owned()), (8..9, "[Y]".to_owned())];
+        assert_eq!(replaced("abcd", &(0..4), &redactions).as_deref(), Some("ab[X]"));
+        assert_eq!(replaced("ef", &(4..6), &redactions).as_deref(), Some(""));
+        assert_eq!(replaced("ghij", &(6..10), &redactions).as_deref(), Some("h[Y]j"));
+        assert_eq!(replaced("k", &(10..11), &redactions), None);
+    }
+}

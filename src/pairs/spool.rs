@@ -1,0 +1,268 @@
+//! The spool: JSON lines in a directory, written by one thread.
+//!
+//! **What a crash can cost.** Rows are lost only from memory and from what the disk has not been told to keep: if the
+//! process is killed, at most the queue (`queue_rows`); if the machine loses power, also at most what was written since
+//! the last sync, which is never more than `fsync_rows` rows nor older than `fsync_ms`. Every line is written by one
+//! call. A line that was torn nevertheless is cut off at the next start, and counted.
+//!
+//! **What a broken disk can cost.** Rows, which are counted. The spool opens a new file with the next row, so that it
+//! goes on by itself once there is room again, or the directory is back.
+
+mod file;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::pairs::Pair;
+use crate::telemetry::Metrics;
+use file::{SpoolFile, repair};
+
+/// The `sink` label of this spool's metrics.
+const SINK: &str = "spool";
+
+/// Where and how preference rows are kept. How many of them is for the policy to say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Directory of the files. It is made if it is not there, and belongs to this gateway's instances.
+    pub dir: PathBuf,
+    /// A file that has reached this many bytes is closed, and a new one begun. A row that is longer is dropped.
+    pub max_file_bytes: u64,
+    /// Rows that may wait for the writer. What comes on top is dropped.
+    pub queue_rows: usize,
+    /// The longest that a written row waits for the disk to keep it, in milliseconds.
+    pub fsync_ms: u64,
+    /// The most written rows that wait for the disk to keep them.
+    pub fsync_rows: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("pairs"),
+            max_file_bytes: 64 << 20,
+            queue_rows: 1024,
+            fsync_ms: 1000,
+            fsync_rows: 256,
+        }
+    }
+}
+
+/// Why the spool could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The directory cannot be made or written to.
+    #[error("preference pairs: cannot write to directory {}: {source}", dir.display())]
+    Directory {
+        /// As configured.
+        dir: PathBuf,
+        /// As the system puts it.
+        source: std::io::Error,
+    },
+    /// No thread could be had.
+    #[error("preference pairs: cannot start the writer: {0}")]
+    Thread(std::io::Error),
+    /// A bound of zero.
+    #[error("preference pairs: {0} must not be 0")]
+    Zero(&'static str),
+}
+
+/// A handle to the spool. Clones are handles to the same one.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Taken away by [`Spool::close`], so that the writer sees the end once every row before it has been taken.
+    queue: RwLock<Option<SyncSender<Box<Pair>>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Rows that are accepted but not yet kept by the disk.
+    pending: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
+}
+
+impl Spool {
+    /// Repairs what an earlier run left behind, opens the first file, and starts the writer.
+    ///
+    /// # Errors
+    /// A directory that cannot be written to, a bound of zero, no thread.
+    pub fn start(config: &Config, metrics: Arc<Metrics>) -> Result<Self, SpoolError> {
+        for (bound, name) in [(config.queue_rows, "queue_rows"), (config.fsync_rows, "fsync_rows")] {
+            if bound == 0 {
+                return Err(SpoolError::Zero(name));
+            }
+        }
+        let directory = |source| SpoolError::Directory { dir: config.dir.clone(), source };
+        let first = SpoolFile::create(&config.dir).map_err(directory)?;
+        let torn = repair(&config.dir).map_err(directory)?;
+        metrics.pairs_dropped(SINK, "torn", torn);
+        let (queue, rows) = sync_channel(config.queue_rows);
+        let pending = Arc::new(AtomicUsize::new(0));
+        let writer = Writer {
+            config: config.clone(),
+            metrics: Arc::clone(&metrics),
+            pending: Arc::clone(&pending),
+            file: Some(first),
+            unsynced: 0,
+            healthy: true,
+        };
+        let writer = std::thread::Builder::new()
+            .name("pairs-spool".into())
+            .spawn(move || writer.run(&rows))
+            .map_err(SpoolError::Thread)?;
+        let (queue, writer) = (RwLock::new(Some(queue)), Mutex::new(Some(writer)));
+        Ok(Self { shared: Arc::new(Shared { queue, writer, pending, metrics }) })
+    }
+
+    /// Hands a row to the writer, or drops it and counts that. Never waits for the disk.
+    pub fn offer(&self, pair: Pair) {
+        let shared = &self.shared;
+        shared.metrics.pair_sampled(SINK);
+        let pending = shared.pending.fetch_add(1, Ordering::Relaxed) + 1;
+        let queue = shared.queue.read().unwrap_or_else(PoisonError::into_inner);
+        let refused = match queue.as_ref().map(|queue| queue.try_send(Box::new(pair))) {
+            Some(Ok(())) => return shared.metrics.pairs_buffered(pending),
+            Some(Err(TrySendError::Full(_))) => "queue_full",
+            Some(Err(TrySendError::Disconnected(_))) | None => "closed",
+        };
+        shared.pending.fetch_sub(1, Ordering::Relaxed);
+        shared.metrics.pairs_dropped(SINK, refused, 1);
+    }
+
+    /// Writes what is queued, syncs, and ends the writer. Waits for the disk: not for a task of the runtime. Rows that
+    /// are offered later are dropped and counted.
+    pub fn close(&self) {
+        drop(self.shared.queue.write().unwrap_or_else(PoisonError::into_inner).take());
+        let writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if writer.is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!("the writer of preference pairs panicked");
+        }
+    }
+}
+
+/// The writing thread's state.
+struct Writer {
+    config: Config,
+    metrics: Arc<Metrics>,
+    pending: Arc<AtomicUsize>,
+    /// None between files, and while the disk does not let one be opened.
+    file: Option<SpoolFile>,
+    /// Rows in the file that the disk has not been told to keep.
+    unsynced: usize,
+    /// For the log: only changes are reported.
+    healthy: bool,
+}
+
+impl Writer {
+    fn run(mut self, rows: &Receiver<Box<Pair>>) {
+        let mut sync_at: Option<Instant> = None;
+        loop {
+            let received = match sync_at {
+                None => rows.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => rows.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            match received {
+                Ok(pair) => self.write(&pair),
+                Err(RecvTimeoutError::Timeout) => self.sync(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            // With rows coming in without a pause there is never a timeout.
+            if self.unsynced >= self.config.fsync_rows || sync_at.is_some_and(|at| at <= Instant::now()) {
+                self.sync();
+            }
+            sync_at = match self.unsynced {
+                0 => None,
+                _ => sync_at.or_else(|| Some(Instant::now() + Duration::from_millis(self.config.fsync_ms))),
+            };
+        }
+        self.sync();
+        self.leave();
+    }
+
+    fn write(&mut self, pair: &Pair) {
+        let mut line = match serde_json::to_vec(pair) {
+            Ok(line) => line,
+            Err(error) => return self.failed("write_error", 1, &error),
+        };
+        line.push(b'\n');
+        if line.len() as u64 > self.config.max_file_bytes {
+            return self.failed("too_large", 1, &"a row is longer than max_file_bytes");
+        }
+        if self.file.as_ref().is_some_and(|file| file.len() + line.len() as u64 > self.config.max_file_bytes) {
+            self.sync();
+            self.leave();
+        }
+        match self.append(&line) {
+            Ok(()) => self.unsynced += 1,
+            Err(error) => {
+                // What was written before is synced or counted; then a new file is tried with the next row.
+                self.sync();
+                self.leave();
+                self.failed("write_error", 1, &error);
+            }
+        }
+    }
+
+    fn append(&mut self, line: &[u8]) -> std::io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(SpoolFile::create(&self.config.dir)?),
+        };
+        file.append(line)
+    }
+
+    /// Has the disk keep what was written. Where it does not, or the file is no longer in the directory, the rows since
+    /// the last time count as lost.
+    fn sync(&mut self) {
+        let rows = std::mem::take(&mut self.unsynced);
+        if rows == 0 {
+            return;
+        }
+        match self.file.as_ref().map(SpoolFile::sync) {
+            Some(Ok(())) => {
+                self.settled(rows);
+                self.metrics.pairs_flushed();
+                if !self.healthy {
+                    self.healthy = true;
+                    tracing::info!("preference pairs are being written again");
+                }
+            }
+            Some(Err(error)) => {
+                self.leave();
+                self.failed("write_error", rows, &error);
+            }
+            None => self.failed("write_error", rows, &"no file"),
+        }
+    }
+
+    /// The next row opens a new file.
+    fn leave(&mut self) {
+        if let Some(file) = self.file.take() {
+            file.finish();
+        }
+    }
+
+    fn failed(&mut self, reason: &'static str, rows: usize, error: &dyn std::fmt::Display) {
+        self.settled(rows);
+        self.metrics.pairs_dropped(SINK, reason, rows as u64);
+        if std::mem::replace(&mut self.healthy, false) {
+            tracing::warn!(reason, rows, %error, dir = %self.config.dir.display(), "preference pairs are being dropped");
+        }
+    }
+
+    fn settled(&self, rows: usize) {
+        let pending = self.pending.fetch_sub(rows, Ordering::Relaxed).saturating_sub(rows);
+        self.metrics.pairs_buffered(pending);
+    }
+}
+
+#[cfg(test)]
+mod tests;

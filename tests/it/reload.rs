@@ -1,0 +1,114 @@
+//! Policies change while traffic flows.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use wardline::telemetry::ReloadOutcome;
+
+use crate::support::{GUARDED, OPEN, Running, Setup, Step, Upstream, chat, json, sse};
+
+const CHAT_ANSWER: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"fine"},"finish_reason":"stop"}]}"#;
+
+fn revision(header: &str) -> String {
+    header.split_once("rev=").unwrap().1.to_owned()
+}
+
+#[tokio::test]
+async fn an_edit_takes_effect_and_a_bad_one_does_not() {
+    let upstream = Upstream::start(|_| json(CHAT_ANSWER)).await;
+    let running = Running::start(Setup::with(OPEN), upstream.address).await;
+    let watch = running.gateway.policies.watch().unwrap();
+    let client = running.client();
+    assert_eq!(client.post("/v1/chat/completions", chat("override", false)).await.status, 200);
+    fs::write(running.policy_file(), GUARDED).unwrap();
+    running.wait_for(r#"wardline_config_reloads_total{result="applied"}"#, 2.0).await;
+    assert_eq!(client.post("/v1/chat/completions", chat("override", false)).await.status, 400);
+    fs::write(running.policy_file(), "rules: [{ id: x, gard: {} }]").unwrap();
+    running.wait_for(r#"wardline_config_reloads_total{result="refused"}"#, 1.0).await;
+    running.wait_for("wardline_config_last_reload_successful", 0.0).await;
+    assert_eq!(client.post("/v1/chat/completions", chat("override", false)).await.status, 400, "the good one stays");
+    let problems = running.gateway.policies.last_reload().problems.join("\n");
+    assert!(problems.contains("test.yaml:1:") && problems.contains("guard"), "{problems}");
+    tokio::task::spawn_blocking(|| watch.stop()).await.unwrap();
+}
+
+/// 100 reloads under load, each fifth of them broken: no request fails, and each answer bears one of the revisions
+/// that were in force.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reloads_under_load_fail_no_request() {
+    let upstream = Upstream::start(|_| json(CHAT_ANSWER)).await;
+    let running = Arc::new(Running::start(Setup::with(GUARDED), upstream.address).await);
+    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let (running, stop, served) = (Arc::clone(&running), Arc::clone(&stop), Arc::clone(&served));
+        clients.push(tokio::spawn(async move {
+            let client = running.client();
+            let mut revisions = std::collections::BTreeSet::new();
+            while !stop.load(Ordering::SeqCst) {
+                let reply = client.post("/v1/chat/completions", chat("Hello", false)).await;
+                assert_eq!(reply.status, 200, "{}", reply.text());
+                revisions.insert(revision(reply.header("x-guardrail-policy")));
+                served.fetch_add(1, Ordering::SeqCst);
+            }
+            revisions
+        }));
+    }
+    let mut in_force = std::collections::BTreeSet::from([running.gateway.policies.snapshot().policy.revision.clone()]);
+    for round in 0..100 {
+        let broken = round % 5 == 4;
+        let text = if broken { "rules: [".to_owned() } else { GUARDED.replace("Be kind.", &format!("Be kind {round} times.")) };
+        fs::write(running.policy_file(), text).unwrap();
+        let store = Arc::clone(&running.gateway.policies);
+        let outcome = tokio::task::spawn_blocking(move || store.reload()).await.unwrap();
+        assert_eq!(outcome, if broken { ReloadOutcome::Refused } else { ReloadOutcome::Applied });
+        in_force.insert(running.gateway.policies.snapshot().policy.revision.clone());
+        // Let every client be served under this revision.
+        let seen = served.load(Ordering::SeqCst);
+        while served.load(Ordering::SeqCst) < seen + 16 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    stop.store(true, Ordering::SeqCst);
+    let mut seen = std::collections::BTreeSet::new();
+    for client in clients {
+        seen.extend(client.await.unwrap());
+    }
+    assert!(seen.is_subset(&in_force));
+    assert_eq!(in_force.len(), 81);
+    assert!(seen.len() > 70, "{}", seen.len());
+}
+
+#[tokio::test]
+async fn a_stream_ends_under_the_policy_it_began_with() {
+    let event = |text: &str| format!("data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}]}}\n\n");
+    let (first, second) = (event("One sentence. "), event("You are worthless. "));
+    let last = "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let go = Arc::new(AtomicBool::new(false));
+    let upstream = Upstream::start(move |_| {
+        let mut steps = sse(&[first.as_bytes()], 0);
+        steps.pop();
+        steps.push(Step::Sleep(600));
+        steps.extend(sse(&[second.as_bytes(), last.as_bytes()], 0).into_iter().skip(1));
+        steps
+    })
+    .await;
+    let lenient = GUARDED.replace("action: block", "mode: shadow, action: block");
+    let running = Running::start(Setup::with(&lenient), upstream.address).await;
+    let reply = running.client().stream("/v1/chat/completions", chat("Hello", true)).await;
+    let began = revision(reply.headers()["x-guardrail-policy"].to_str().unwrap());
+    let mut body = reply.into_body();
+    assert!(body.frame().await.is_some());
+    fs::write(running.policy_file(), GUARDED).unwrap();
+    let store = Arc::clone(&running.gateway.policies);
+    assert_eq!(tokio::task::spawn_blocking(move || store.reload()).await.unwrap(), ReloadOutcome::Applied);
+    assert_ne!(running.gateway.policies.snapshot().policy.revision, began);
+    go.store(true, Ordering::SeqCst);
+    let rest = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    assert!(rest.contains("worthless"), "the lenient policy still holds for this stream: {rest}");
+    let blocked = running.client().post("/v1/chat/completions", chat("Hello", true)).await.text();
+    assert!(!blocked.contains("worthless"), "the strict one holds for the next");
+}

@@ -1,0 +1,59 @@
+//! A classifier whose verdicts a test can foresee: it knows a few words.
+
+use std::collections::BTreeMap;
+
+use wardline::classify::{Backend, BackendError, Classifier, Config, Frame, Label};
+use wardline::telemetry::Metrics;
+
+/// Words with a meaning, by token.
+const WORDS: &[&str] = &["override", "worthless", "boom", "nan", "fail"];
+
+struct Scripted;
+
+/// Three labels: `prompt_attack.attack` on "override", `harm.harassment` on "worthless", `harm.hate` never. "boom"
+/// panics, "nan" scores not-a-number, "fail" is a backend error.
+pub(crate) fn scripted(metrics: &Metrics) -> Classifier {
+    let label = |head: &str, name: &str| Label {
+        head: head.to_owned(),
+        name: name.to_owned(),
+        thresholds: BTreeMap::from([("fpr_0.5".to_owned(), 0.5)]),
+    };
+    let labels = vec![label("prompt_attack", "attack"), label("harm", "harassment"), label("harm", "hate")];
+    let backends: Vec<Box<dyn Backend>> = vec![Box::new(Scripted), Box::new(Scripted)];
+    Classifier::with_backends(backends, labels, &Config::default(), metrics).unwrap()
+}
+
+impl Backend for Scripted {
+    fn tokenize(&self, text: &str) -> Result<Vec<u32>, BackendError> {
+        let token = |word: &str| {
+            let word = word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+            WORDS.iter().position(|known| *known == word).map_or(99, |at| u32::try_from(at).unwrap())
+        };
+        Ok(text.split(|c: char| c.is_whitespace() || "\"{}[]:,".contains(c)).filter(|w| !w.is_empty()).map(token).collect())
+    }
+
+    fn frame(&self) -> Frame {
+        Frame { tokens: 16, stride: 10, first: 1000, last: 1001 }
+    }
+
+    fn infer(&mut self, windows: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, BackendError> {
+        windows
+            .iter()
+            .map(|window| {
+                let has = |word: &str| {
+                    window.iter().any(|token| WORDS.get(*token as usize).is_some_and(|known| *known == word))
+                };
+                assert!(!has("boom"), "a scripted panic");
+                if has("fail") {
+                    return Err(BackendError("a scripted failure".to_owned()));
+                }
+                let score = |hit: bool| if has("nan") { f32::NAN } else if hit { 0.9 } else { 0.1 };
+                Ok(vec![score(has("override")), score(has("worthless")), score(false)])
+            })
+            .collect()
+    }
+
+    fn max_batch(&self) -> usize {
+        1
+    }
+}

@@ -1,0 +1,202 @@
+//! A gateway on ports of its own, a scripted upstream, a scripted classifier, and a plain client.
+
+mod client;
+mod classifier;
+mod upstream;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use wardline::api::Dialect;
+use wardline::gateway::{self, Gateway};
+use wardline::guard::{self, Guards, PatternSet};
+use wardline::pairs::{self, Spool};
+use wardline::policy::{self, Known, KnownLabel, Store};
+use wardline::server::{self, Server};
+use wardline::telemetry::Metrics;
+use wardline::upstream::{self as provider, Provider};
+
+pub(crate) use client::{Client, Reply, chat, message};
+pub(crate) use upstream::{Recorded, Step, Upstream, answer, json, sse, status};
+
+/// A policy without rules.
+pub(crate) const OPEN: &str = "constitution: { preamble: Be kind. }\nrules: []\n";
+
+/// Blocks `override` going up and `worthless` coming down, redacts e-mail addresses both ways.
+pub(crate) const GUARDED: &str = "
+constitution:
+  preamble: Be kind.
+  principles:
+    - { id: kind, text: Do not demean people., critique: Say where it demeans., revision: Rewrite it kindly. }
+rules:
+  - { id: attack, guard: { classifier: prompt_attack }, stages: [input], threshold: 0.5, action: block }
+  - { id: harm, guard: { classifier: harm }, stages: [output], threshold: 0.5, action: block }
+  - { id: mail, guard: { entities: [EMAIL_ADDRESS, CREDIT_CARD] }, stages: [input, output], action: redact }
+";
+
+/// What differs from one test's gateway to another's.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) policy: String,
+    pub(crate) config: gateway::Config,
+    pub(crate) idle_ms: u64,
+    pub(crate) first_byte_ms: u64,
+    pub(crate) drain_ms: u64,
+    pub(crate) tls: Option<server::TlsConfig>,
+}
+
+impl Setup {
+    pub(crate) fn with(policy: &str) -> Self {
+        Self {
+            policy: policy.to_owned(),
+            config: gateway::Config::default(),
+            idle_ms: 10_000,
+            first_byte_ms: 10_000,
+            drain_ms: 10_000,
+            tls: None,
+        }
+    }
+}
+
+/// A gateway that serves.
+pub(crate) struct Running {
+    pub(crate) data: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) gateway: Arc<Gateway>,
+    dir: tempfile::TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    server: JoinHandle<bool>,
+}
+
+impl Running {
+    /// Starts a gateway in front of `upstream`, for both dialects.
+    pub(crate) async fn start(setup: Setup, upstream: SocketAddr) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let policies = dir.path().join("policies");
+        std::fs::create_dir(&policies).unwrap();
+        std::fs::write(policies.join("test.yaml"), &setup.policy).unwrap();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let classifier = classifier::scripted(&metrics);
+        let labels = classifier.labels().iter().map(|label| KnownLabel {
+            head: label.head.clone(),
+            name: label.name.clone(),
+            thresholds: label.thresholds.clone(),
+        });
+        let entities: Vec<String> = guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect();
+        let known = Known { labels: labels.collect(), entities: entities.clone() };
+        let config = policy::Config { dir: policies, active: "test".to_owned() };
+        let store = Store::open(&config, known, Arc::clone(&metrics), guard::arm);
+        let store = store.unwrap_or_else(|error| panic!("{}", error.report()));
+        let spool = pairs::Config { dir: dir.path().join("pairs"), ..pairs::Config::default() };
+        let gateway = Arc::new(Gateway {
+            config: setup.config,
+            policies: Arc::new(store),
+            guards: Guards::new(Some(classifier), Arc::clone(&metrics)),
+            upstreams: [Provider::OpenAi, Provider::Anthropic]
+                .map(|dialect| provider_of(dialect, &setup, upstream, &metrics))
+                .into(),
+            pairs: Some(Spool::start(&spool, Arc::clone(&metrics)).unwrap()),
+            redaction: PatternSet::compile(&entities, &[]).unwrap(),
+            metrics,
+            readiness: false.into(),
+            presence: HashMap::from(Dialect::ALL.map(|dialect| (dialect.route(), Arc::default()))),
+        });
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server::bind(server::Config {
+            listen: loopback,
+            admin: loopback,
+            tls: setup.tls,
+            max_connections: 1024,
+            header_timeout_ms: 2_000,
+            drain_timeout_ms: setup.drain_ms,
+        });
+        let server = server.await.unwrap();
+        let (data, admin) = (server.data_address(), server.admin_address());
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(server.run(Arc::clone(&gateway), async {
+            let _asked = stopped.await;
+        }));
+        Self { data, admin, gateway, dir, stop: Some(stop), server: serving }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.data)
+    }
+
+    pub(crate) fn policy_file(&self) -> PathBuf {
+        self.dir.path().join("policies/test.yaml")
+    }
+
+    /// The preference rows on disk, after everything queued has been written.
+    pub(crate) fn rows(&self) -> Vec<serde_json::Value> {
+        if let Some(spool) = &self.gateway.pairs {
+            spool.close();
+        }
+        let mut rows = Vec::new();
+        for entry in std::fs::read_dir(self.dir.path().join("pairs")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "jsonl") {
+                let text = std::fs::read_to_string(path).unwrap();
+                rows.extend(text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()));
+            }
+        }
+        rows
+    }
+
+    /// The value of one series, 0 where it does not exist (yet).
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let page = String::from_utf8(self.gateway.metrics().render().unwrap()).unwrap();
+        let line = page.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+        line.and_then(|line| line.rsplit(' ').next()).map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a series has a value, as those do that are counted after the last byte.
+    pub(crate) async fn wait_for(&self, series: &str, value: f64) {
+        for _ in 0..200 {
+            if (self.metric(series) - value).abs() < 1e-9 {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        panic!("{series} is {} and not {value}", self.metric(series));
+    }
+
+    /// Tells the server to stop; the drain begins.
+    pub(crate) fn ask_to_stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _gone = stop.send(());
+        }
+    }
+
+    /// Stops, and says whether all requests could finish.
+    pub(crate) async fn stop(mut self) -> bool {
+        self.ask_to_stop();
+        self.server.await.unwrap()
+    }
+}
+
+fn provider_of(dialect: Provider, setup: &Setup, upstream: SocketAddr, metrics: &Arc<Metrics>) -> provider::Upstream {
+    let config = provider::Config {
+        dialect,
+        url: format!("http://{upstream}"),
+        api_key_env: Some("KEY".to_owned()),
+        forward_client_key: false,
+        ca_file: None,
+        connect_timeout_ms: 2_000,
+        first_byte_timeout_ms: setup.first_byte_ms,
+        idle_timeout_ms: setup.idle_ms,
+        total_timeout_ms: 60_000,
+    };
+    let key = |_name: &str| Some("upstream-secret".to_owned());
+    provider::Upstream::build(dialect.as_str(), &config, key, Arc::clone(metrics)).unwrap()
+}
+
+/// A file of `tests/fixtures`.
+pub(crate) fn fixture(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
