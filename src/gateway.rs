@@ -27,7 +27,7 @@ pub use body::Body;
 use record::Exchange;
 use refuse::Refusal;
 
-use crate::api::{self, Call, Dialect, InjectRole, Limits, Notice};
+use crate::api::{Call, Dialect, InjectRole, Limits, Notice, render};
 use crate::guard::{Armed, Cleared, Finding, Guards, Outcome, PatternSet, Stage, View};
 use crate::pairs::Spool;
 use crate::policy::{Action, Annotate, Disclose, InputBlock, Mode, Role, Store};
@@ -215,11 +215,14 @@ impl Trace {
             threshold: finding.threshold.filter(|_| full),
             message: rule.and_then(|rule| rule.message.as_deref()).unwrap_or(&policy.respond.message),
             request_id: &self.id,
+            annotate: self.annotates(true),
         }
     }
 
     fn annotates(&self, acted: bool) -> bool {
-        match self.view.policy.respond.annotate {
+        let respond = &self.view.policy.respond;
+        match respond.annotate {
+            _ if respond.disclose == Disclose::None => false,
             Annotate::None => false,
             Annotate::OnAction => acted,
             Annotate::Always => true,
@@ -231,10 +234,10 @@ impl Trace {
         let mut response = match self.view.policy.respond.on_input_block {
             InputBlock::Error => refuse::blocked(call.dialect(), &notice),
             InputBlock::Refusal if call.stream() => {
-                let body = Body::whole(api::refusal_stream(call, &notice));
+                let body = Body::whole(render::refusal_stream(call, &notice));
                 whole::event_stream(StatusCode::OK, HeaderMap::new(), body)
             }
-            InputBlock::Refusal => refuse::json(StatusCode::OK, Body::whole(api::refusal(call, &notice))),
+            InputBlock::Refusal => refuse::json(StatusCode::OK, Body::whole(render::refusal(call, &notice))),
         };
         response.headers_mut().insert("x-guardrail-action", HeaderValue::from_static("block"));
         self.exchange.served("content_filter");

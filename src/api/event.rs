@@ -147,9 +147,7 @@ impl Event {
         }
         let data = doc.apply(&edits);
         match &self.frame.data_span {
-            Some(span) if !beside => {
-                Bytes::from([&self.raw[..span.start], &data, &self.raw[span.end..]].concat())
-            }
+            Some(span) if !beside => Bytes::from([&self.raw[..span.start], &data, &self.raw[span.end..]].concat()),
             _ => self.framed(&data),
         }
     }

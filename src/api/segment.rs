@@ -26,9 +26,8 @@ impl Segment {
 
     /// The leaves that any of `spans` touches.
     pub(crate) fn touched(&self, spans: &[(Range<usize>, &str)]) -> impl Iterator<Item = NodeId> {
-        let touches = |piece: &&Piece| {
-            spans.iter().any(|(span, _)| span.start < piece.text.end && piece.text.start < span.end)
-        };
+        let touches =
+            |piece: &&Piece| spans.iter().any(|(span, _)| span.start < piece.text.end && piece.text.start < span.end);
         self.pieces.iter().filter(touches).map(|piece| piece.node)
     }
 

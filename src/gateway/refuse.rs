@@ -3,7 +3,8 @@
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::body::Body;
-use crate::api::{self, ApiError, Dialect, Notice, ReadError};
+use crate::api::render::{self, ApiError};
+use crate::api::{Dialect, Notice, ReadError};
 use crate::guard::Failure;
 use crate::upstream;
 
@@ -86,16 +87,16 @@ impl Refusal {
 
     /// The refusal in the dialect's own error shape.
     pub(super) fn into_response(self, dialect: Dialect, request_id: &str) -> Response<Body> {
-        let body = api::error(
+        let body = render::error(
             dialect,
             &ApiError {
                 status: self.status.as_u16(),
                 kind: self.kind,
-                code: self.code,
+                code: Some(self.code),
                 param: self.param.as_deref(),
                 message: &self.message,
                 request_id,
-                notice: None,
+                content_filter: None,
             },
         );
         let mut response = json(self.status, Body::whole(body));
@@ -112,16 +113,16 @@ impl Refusal {
 
 /// A prompt that a rule blocks, as an error: a 400 that no SDK retries.
 pub(super) fn blocked(dialect: Dialect, notice: &Notice<'_>) -> Response<Body> {
-    let body = api::error(
+    let body = render::error(
         dialect,
         &ApiError {
             status: 400,
             kind: "invalid_request_error",
-            code: "content_filter",
+            code: Some("content_filter"),
             param: Some("messages"),
             message: notice.message,
             request_id: notice.request_id,
-            notice: Some(notice),
+            content_filter: Some(notice),
         },
     );
     let mut response = json(StatusCode::BAD_REQUEST, Body::whole(body));

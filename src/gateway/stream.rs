@@ -13,7 +13,7 @@ use super::record::Exchange;
 use super::whole::{self, Asked};
 use super::{Gateway, Trace};
 use crate::api::sse::{Frame, Framer};
-use crate::api::{BlockStyle, Event, Limits, Transcript};
+use crate::api::{BlockStyle, Event, Limits};
 use crate::guard::{Cleared, Failure, Finding, Guards, Stage, State, StreamGuard};
 use crate::policy::OutputBlock;
 use crate::upstream::{self, Answer};
@@ -31,6 +31,8 @@ enum End {
     Blocked(Finding),
     ClientGone,
     Upstream(String),
+    /// The upstream itself told the client, in the stream, that it failed.
+    Told,
     Guard(Failure),
 }
 
@@ -40,7 +42,7 @@ impl End {
             Self::Completed => "completed",
             Self::Blocked(_) => "blocked",
             Self::ClientGone => "client_gone",
-            Self::Upstream(_) => "upstream_error",
+            Self::Upstream(_) | Self::Told => "upstream_error",
             Self::Guard(_) => "guard_error",
         }
     }
@@ -61,8 +63,8 @@ impl Gateway {
             return whole::event_stream(answer.status, headers, body);
         }
         let (client, pieces) = mpsc::channel(AHEAD);
-        let transcript = Transcript::new(asked.dialect, asked.include_usage);
-        let guard = StreamGuard::new(self.guards.clone(), Arc::clone(&trace.view), transcript);
+        let guard =
+            StreamGuard::new(self.guards.clone(), Arc::clone(&trace.view), asked.dialect, asked.transcript.clone());
         let flow =
             Flow { upstream: answer.body, framer: Framer::default(), guard, client, trace: trace.clone(), held: 0 };
         tokio::spawn(flow.run(sent));
@@ -88,9 +90,9 @@ impl Flow {
             Ok(()) => End::Completed,
             Err(end) => end,
         };
-        let upstream_failed = matches!(end, End::Upstream(_));
+        let upstream_failed = matches!(end, End::Upstream(_) | End::Told);
         self.trace.exchange.upstream_done(sent, if upstream_failed { "stream" } else { "" });
-        self.trace.exchange.used(self.guard.transcript().usage());
+        self.trace.exchange.used(self.guard.usage());
         if let Some(tail) = self.tail(&end) {
             // A client that has left does not need its tail.
             let _gone = self.send(tail).await;
@@ -141,7 +143,7 @@ impl Flow {
     }
 
     fn event(&mut self, frame: Frame) -> Result<bool, End> {
-        let dialect = self.guard.transcript().dialect();
+        let dialect = self.guard.dialect();
         let event = Event::read(dialect, frame, &Limits::default()).map_err(|e| End::Upstream(e.to_string()))?;
         let last = event.terminal;
         self.guard.push(event, Instant::now()).map_err(End::Guard)?;
@@ -155,10 +157,10 @@ impl Flow {
         }
         self.guard.end();
         self.release().await?;
-        if self.guard.transcript().complete() {
-            Ok(())
-        } else {
-            Err(End::Upstream("it ended in the middle of an answer".to_owned()))
+        match (self.guard.complete(), self.guard.failed_upstream()) {
+            (_, true) => Err(End::Told),
+            (true, false) => Ok(()),
+            (false, false) => Err(End::Upstream("it ended in the middle of an answer".to_owned())),
         }
     }
 
@@ -190,14 +192,14 @@ impl Flow {
     fn tail(&self, end: &End) -> Option<Bytes> {
         let transcript = self.guard.transcript();
         match end {
-            End::Completed | End::ClientGone => None,
+            End::Completed | End::ClientGone | End::Told => None,
             End::Blocked(finding) => {
                 let style = match self.trace.view.policy.respond.on_output_block {
                     OutputBlock::ContentFilter => BlockStyle::ContentFilter,
                     OutputBlock::Refusal => BlockStyle::Refusal,
                 };
                 let notice = self.trace.notice(finding, Stage::Output, "block");
-                Some(transcript.block_tail(&notice, style, self.trace.annotates(true)))
+                Some(transcript.block_tail(&notice, style))
             }
             End::Upstream(reason) => {
                 tracing::warn!(request_id = self.trace.id, reason, "an upstream's stream broke");

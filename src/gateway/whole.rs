@@ -11,7 +11,7 @@ use super::body::Body;
 use super::keep::Revision;
 use super::refuse::{self, Refusal};
 use super::{Gateway, Trace};
-use crate::api::{BlockStyle, Call, Dialect, Limits, Reply};
+use crate::api::{BlockStyle, Call, Dialect, Limits, Reply, Transcript};
 use crate::guard::{Finding, Outcome, Stage, View};
 use crate::policy::{Action, Mode, OutputBlock};
 use crate::revision::{Draft, Revised, Reviser};
@@ -23,7 +23,8 @@ use crate::upstream::{self, Upstream};
 pub(super) struct Asked {
     pub(super) dialect: Dialect,
     pub(super) stream: bool,
-    pub(super) include_usage: bool,
+    /// Of the answer to come, should it be streamed.
+    pub(super) transcript: Transcript,
     pub(super) model: String,
     /// The conversation as the client sent it; kept only where a rule may revise.
     pub(super) conversation: Vec<Value>,
@@ -35,7 +36,7 @@ impl Asked {
         Self {
             dialect: call.dialect(),
             stream: call.stream(),
-            include_usage: call.include_usage(),
+            transcript: Transcript::of_call(call),
             model: call.model().to_owned(),
             conversation: if revises && !call.stream() { call.messages() } else { Vec::new() },
         }
@@ -77,11 +78,12 @@ impl Gateway {
         let timer = StageTimer::start();
         let verdict = self.guards.output(&trace.view, reply).await?;
         timer.stop(&self.metrics, asked.dialect.route(), "guard_out");
+        let findings = verdict.findings;
         let (reply, action) = match verdict.outcome {
             Outcome::Pass(reply) => {
-                let redacted = trace.redacted(&verdict.findings);
+                let redacted = trace.redacted(&findings);
                 let mut reply = reply.into_inner();
-                let finding = redacted.or(verdict.findings.first());
+                let finding = redacted.or(findings.first());
                 if trace.annotates(redacted.is_some())
                     && let Some(finding) = finding
                 {
@@ -93,7 +95,7 @@ impl Gateway {
                 }
                 (reply, redacted.map(|_| "redact"))
             }
-            Outcome::Block(reply, finding) => (trace.block(reply, &finding), Some("block")),
+            Outcome::Block(reply, finding) => (trace.block(reply, &finding, &findings), Some("block")),
             Outcome::Revise(reply, finding) => {
                 let reviser = Reviser {
                     upstream,
@@ -102,7 +104,7 @@ impl Gateway {
                     model: &asked.model,
                     settings: &trace.view.policy.revise,
                 };
-                self.revise(&reviser, reply, finding, asked, trace).await?
+                self.revise(&reviser, reply, (finding, findings), asked, trace).await?
             }
         };
         let timer = StageTimer::start();
@@ -139,7 +141,7 @@ impl Gateway {
         self: &Arc<Self>,
         reviser: &Reviser<'_>,
         reply: Reply,
-        finding: Finding,
+        (finding, findings): (Finding, Vec<Finding>),
         asked: &Asked,
         trace: &Trace,
     ) -> Result<(Reply, Option<&'static str>), Refusal> {
@@ -152,14 +154,15 @@ impl Gateway {
             .and_then(|index| policy.constitution.principles.get(index));
         let (Some(principle), Some(original)) = (principle, revisable(&reply, finding.choice)) else {
             self.metrics.revised(&policy.name, "failed", started.elapsed());
-            return Ok((trace.block(reply, &finding), Some("block")));
+            return Ok((trace.block(reply, &finding, &findings), Some("block")));
         };
         let draft = Draft { conversation: &asked.conversation, answer: &original, principle };
         let (outcome, revised) = match reviser.revise(&draft).await {
             Err(_logged) => ("failed", None),
             Ok(Revised { answer: None, .. }) => ("unchanged", None),
             Ok(Revised { answer: Some(answer), critique, .. }) => {
-                let again = self.guards.output(&trace.view, rewritten(&reply, finding.choice, &answer)?).await?;
+                let again =
+                    self.guards.output(&trace.view, rewritten(asked.dialect, &reply, finding.choice, &answer)?).await?;
                 match again.outcome {
                     Outcome::Pass(cleared) => ("accepted", Some((cleared.into_inner(), critique, answer))),
                     Outcome::Block(..) | Outcome::Revise(..) => ("still_violating", None),
@@ -168,7 +171,7 @@ impl Gateway {
         };
         self.metrics.revised(&policy.name, outcome, started.elapsed());
         let Some((mut accepted, critique, answer)) = revised else {
-            return Ok((trace.block(reply, &finding), Some("block")));
+            return Ok((trace.block(reply, &finding, &findings), Some("block")));
         };
         self.keep(asked, trace, &finding, Revision { original, revised: answer, critique: critique.why });
         if trace.annotates(true) {
@@ -181,15 +184,16 @@ impl Gateway {
 /// The answer as a guard reads it. An upstream's error body is read as text throughout: it may quote the prompt.
 fn reply(dialect: Dialect, status: StatusCode, body: Bytes) -> Result<Reply, Refusal> {
     let limits = Limits::default();
-    let read = if status.is_success() { Reply::read(dialect, body, &limits) } else { Reply::read_any(body, &limits) };
+    let read =
+        if status.is_success() { Reply::read(dialect, body, &limits) } else { Reply::read_any(dialect, body, &limits) };
     read.map_err(|error| Refusal::unreadable_answer(error.kind()))
 }
 
 /// The reply with another answer in it, read again so that every text of it is judged anew.
-fn rewritten(reply: &Reply, choice: u32, answer: &str) -> Result<Reply, Refusal> {
+fn rewritten(dialect: Dialect, reply: &Reply, choice: u32, answer: &str) -> Result<Reply, Refusal> {
     let mut copy = reply.clone();
     copy.replace_answer(choice, answer);
-    self::reply(reply.dialect(), StatusCode::OK, copy.into_body())
+    self::reply(dialect, StatusCode::OK, copy.into_body())
 }
 
 /// The text of an answer that can be rewritten. Tool calls are acts, which no rewriting of the text makes good.
@@ -198,21 +202,32 @@ fn revisable(reply: &Reply, choice: u32) -> Option<String> {
 }
 
 impl Trace {
-    /// The first finding of a rule that redacts in earnest.
-    fn redacted<'a>(&self, findings: &'a [Finding]) -> Option<&'a Finding> {
-        findings.iter().find(|finding| {
-            let rule = self.view.policy.rules.get(finding.rule);
-            rule.is_some_and(|rule| rule.action == Action::Redact && rule.mode == Mode::Enforce)
-        })
-    }
-
-    fn block(&self, mut reply: Reply, finding: &Finding) -> Reply {
+    /// Ends every choice that a rule with consequences was hit in.
+    fn block(&self, mut reply: Reply, finding: &Finding, findings: &[Finding]) -> Reply {
         let style = match self.view.policy.respond.on_output_block {
             OutputBlock::ContentFilter => BlockStyle::ContentFilter,
             OutputBlock::Refusal => BlockStyle::Refusal,
         };
+        let choices: Vec<u32> = findings
+            .iter()
+            .filter(|finding| self.acts(finding, &[Action::Block, Action::Revise]))
+            .map(|finding| finding.choice)
+            .collect();
         let notice = self.notice(finding, Stage::Output, "block");
-        reply.block(&notice, style, self.annotates(true));
+        reply.block(&choices, &notice, style);
+        if self.annotates(true) {
+            reply.annotate(&notice);
+        }
         reply
+    }
+
+    /// The first finding of a rule that redacts in earnest.
+    fn redacted<'a>(&self, findings: &'a [Finding]) -> Option<&'a Finding> {
+        findings.iter().find(|finding| self.acts(finding, &[Action::Redact]))
+    }
+
+    fn acts(&self, finding: &Finding, actions: &[Action]) -> bool {
+        let rule = self.view.policy.rules.get(finding.rule);
+        rule.is_some_and(|rule| rule.mode == Mode::Enforce && actions.contains(&rule.action))
     }
 }

@@ -5,7 +5,7 @@
 //! brought text to has released that text, and all events before it have left. A tool call is judged when it is
 //! complete, so that no client acts on half of one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::judge::{self, Failure, Finding, Guards, Stage, Subject, View};
 use super::pattern::{PatternSet, Settled};
 use super::whole::Cleared;
 use super::window::{Shape, Window};
-use crate::api::{Channel, Event, Lane, Origin, Transcript};
+use crate::api::{Channel, Close, Dialect, Event, Lane, Origin, Transcript, Usage};
 use crate::policy::{Action, StreamSettings};
 
 /// Bytes of one stream that may wait for a verdict. A tool call or an unbroken run of text beyond it ends the stream.
@@ -41,6 +41,13 @@ pub struct StreamGuard {
     findings: Vec<Finding>,
     state: State,
     held_bytes: usize,
+    dialect: Dialect,
+    usage: Option<Usage>,
+    /// Choices that have had text, or an end.
+    choices: BTreeSet<u32>,
+    finished: BTreeSet<u32>,
+    terminal: bool,
+    failed_upstream: bool,
 }
 
 #[derive(Debug)]
@@ -51,6 +58,8 @@ struct LaneState {
     closed: bool,
     /// Judged only when complete.
     whole: bool,
+    /// Each delta is a text for itself, complete when it comes.
+    apart: bool,
     /// Positions in the lane to replace, in order.
     redactions: Vec<(Range<usize>, String)>,
 }
@@ -65,7 +74,7 @@ struct Held {
 
 impl StreamGuard {
     /// A guard for one answer.
-    pub fn new(guards: Guards, view: View, transcript: Transcript) -> Self {
+    pub fn new(guards: Guards, view: View, dialect: Dialect, transcript: Transcript) -> Self {
         Self {
             guards,
             view,
@@ -75,31 +84,67 @@ impl StreamGuard {
             findings: Vec::new(),
             state: State::Open,
             held_bytes: 0,
+            dialect,
+            usage: None,
+            choices: BTreeSet::new(),
+            finished: BTreeSet::new(),
+            terminal: false,
+            failed_upstream: false,
         }
     }
 
     /// Takes the next event of the upstream's stream.
     pub fn push(&mut self, event: Event, now: Instant) -> Result<(), Failure> {
-        self.transcript.seen(&event);
-        self.held_bytes += event.raw.len();
+        self.note(&event);
         let mut spans = Vec::with_capacity(event.deltas.len());
         for delta in &event.deltas {
             let lane = self.lanes.entry(delta.lane).or_insert_with(|| LaneState::new(delta.lane, &self.view));
-            let start = lane.window.end();
-            let end = lane.window.push(&delta.text);
-            if end > start {
-                lane.since.get_or_insert(now);
-            }
-            spans.push(start..end);
+            spans.push(lane.push(&delta.text, now));
         }
-        for (lane, state) in &mut self.lanes {
-            state.closed |= event.closes(*lane);
+        for (key, lane) in &mut self.lanes {
+            lane.closed |= event.closes.iter().any(|close| match close {
+                Close::All => true,
+                Close::Choice(choice) => *choice == key.choice,
+            });
         }
         self.queue.push_back(Held { event, spans, came: now });
         if self.held_bytes > MAX_HELD {
             return Err(Failure { rule: "stream".to_owned(), reason: "held_too_much", passing: false });
         }
         Ok(())
+    }
+
+    /// What an event says of the stream as a whole.
+    fn note(&mut self, event: &Event) {
+        self.transcript.seen(event);
+        self.held_bytes += event.raw.len();
+        self.usage = event.usage.or(self.usage);
+        self.terminal |= event.terminal;
+        self.failed_upstream |= event.error;
+        let text = event.deltas.iter().filter(|delta| delta.lane.channel != Channel::Other);
+        self.choices.extend(text.map(|delta| delta.lane.choice));
+        self.finished.extend(event.finish.iter().map(|finish| finish.choice));
+    }
+
+    /// Whether the upstream has said that the answer is whole. Some providers of OpenAI's dialect leave out `[DONE]`.
+    pub fn complete(&self) -> bool {
+        let all_finished = !self.finished.is_empty() && self.choices.is_subset(&self.finished);
+        self.terminal || (self.dialect == Dialect::OpenAiChat && all_finished)
+    }
+
+    /// Whether the upstream has reported an error of its own in the stream.
+    pub fn failed_upstream(&self) -> bool {
+        self.failed_upstream
+    }
+
+    /// What the upstream says the answer cost so far.
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    /// The stream's wire format.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// The upstream has ended: no lane gets more text.
@@ -191,7 +236,7 @@ impl StreamGuard {
             let Some(held) = self.queue.pop_front() else { break };
             self.held_bytes -= held.event.raw.len();
             self.transcript.released(&held.event);
-            self.guards.metrics().stream_held(self.transcript.route(), held.came.elapsed());
+            self.guards.metrics().stream_held(self.dialect.route(), held.came.elapsed());
             let bytes = self.edited(&held);
             out.push(Cleared::new(bytes));
         }
@@ -223,8 +268,24 @@ impl LaneState {
             since: None,
             closed: false,
             whole: matches!(lane.channel, Channel::ToolArgs(_)),
+            apart: lane.channel == Channel::Other,
             redactions: Vec::new(),
         }
+    }
+
+    /// Takes a delta's text and says where in the lane it stands.
+    fn push(&mut self, text: &str, now: Instant) -> Range<usize> {
+        let start = self.window.end();
+        let end = self.window.push(text);
+        if end > start {
+            self.since.get_or_insert(now);
+            // A lane that was closed goes on: a further block of text, or the next call under the same index.
+            self.closed = self.apart;
+        }
+        if self.apart {
+            self.window.push("\n");
+        }
+        start..end
     }
 
     fn due(&self, now: Instant) -> bool {

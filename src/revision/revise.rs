@@ -9,7 +9,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::parse::{self, Critique, Revision};
-use crate::api::{self, Dialect, Limits, Reply, Usage};
+use crate::api::render::question;
+use crate::api::{Dialect, Limits, Reply, Usage};
 use crate::policy::{Principle, ReviseSettings};
 use crate::upstream::{self, Upstream};
 
@@ -137,7 +138,7 @@ impl Reviser<'_> {
 
     async fn ask(&self, role: &'static str, system: &str, material: &str, usage: &mut Usage) -> Result<String, Error> {
         let model = self.settings.model.as_deref().unwrap_or(self.model);
-        let body = api::question(self.dialect, model, system, material, self.settings.max_tokens);
+        let body = question(self.dialect, model, system, material, self.settings.max_tokens);
         let failed = |source| Error::Upstream { role, source };
         let mut response = self.upstream.send(self.dialect.path(), self.headers, body).await.map_err(failed)?;
         if !response.status.is_success() {

@@ -14,7 +14,8 @@ async fn a_guard_that_breaks_on_a_prompt_closes_or_opens_as_the_policy_says() {
         assert_eq!(reply.json()["error"]["code"], "guardrail_unavailable");
         assert!(!reply.header("retry-after-ms").is_empty());
         assert!(upstream.requests().is_empty());
-        let series = format!(r#"wardline_guard_failures_total{{disposition="closed",guard="attack",reason="{reason}"}}"#);
+        let series =
+            format!(r#"wardline_guard_failures_total{{disposition="closed",guard="attack",reason="{reason}"}}"#);
         assert!((running.metric(&series) - 1.0).abs() < 1e-9, "{series}");
         // The process lives, and so do its workers.
         assert_eq!(running.client().post("/v1/chat/completions", chat("Hello", false)).await.status, 200);
@@ -64,7 +65,11 @@ async fn upstream_faults_have_distinct_reasons() {
         (vec![Step::Reset], 502, "upstream_reset"),
         (status(307, "location: http://127.0.0.1:1/\r\n", ""), 502, "upstream_redirect"),
         (vec![answer(200, "content-type: text/html\r\n", "<html>busy</html>")], 502, "unreadable_answer"),
-        (vec![answer(200, "content-type: application/json\r\ncontent-encoding: gzip\r\n", "x")], 502, "unreadable_answer"),
+        (
+            vec![answer(200, "content-type: application/json\r\ncontent-encoding: gzip\r\n", "x")],
+            502,
+            "unreadable_answer",
+        ),
         (sse(&[b"data: {}\n\n"], 0), 502, "unreadable_answer"),
         (json("{\"choices\":"), 502, "unreadable_answer"),
     ];
@@ -76,7 +81,8 @@ async fn upstream_faults_have_distinct_reasons() {
         let reply = running.client().post("/v1/chat/completions", chat("Hello", false)).await;
         assert_eq!((reply.status.as_u16(), reply.json()["error"]["code"].as_str()), (code, Some(reason)));
         let reply = running.client().post("/v1/messages", message("Hello", false)).await;
-        assert_eq!((reply.status.as_u16(), &reply.json()["error"]["type"]), (code, &"api_error".into()));
+        let kind = if code == 504 { "timeout_error" } else { "api_error" };
+        assert_eq!((reply.status.as_u16(), reply.json()["error"]["type"].as_str()), (code, Some(kind)));
     }
 }
 
@@ -86,5 +92,8 @@ async fn an_upstream_that_is_not_there_is_a_502() {
     let running = Running::start(Setup::with(GUARDED), nobody).await;
     let reply = running.client().post("/v1/chat/completions", chat("Hello", false)).await;
     assert_eq!((reply.status.as_u16(), reply.json()["error"]["code"].as_str()), (502, Some("upstream_unreachable")));
-    assert!((running.metric(r#"wardline_upstream_errors_total{error_type="connect",upstream="openai"}"#) - 1.0).abs() < 1e-9);
+    assert!(
+        (running.metric(r#"wardline_upstream_errors_total{error_type="connect",upstream="openai"}"#) - 1.0).abs()
+            < 1e-9
+    );
 }

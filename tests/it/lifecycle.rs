@@ -98,7 +98,13 @@ async fn the_admin_listener_tells_what_runs() {
     assert_eq!(status["routes"][2]["guarded"], "denied");
     let metrics = ask("/metrics").await;
     assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
-    for name in ["wardline_http_requests_total", "gen_ai_server_request_duration_seconds_bucket", "wardline_policy_info", "process_resident_memory_bytes", "wardline_classifier_inference_duration_seconds_count"] {
+    for name in [
+        "wardline_http_requests_total",
+        "gen_ai_server_request_duration_seconds_bucket",
+        "wardline_policy_info",
+        "process_resident_memory_bytes",
+        "wardline_classifier_inference_duration_seconds_count",
+    ] {
         assert!(metrics.text().contains(name), "{name}");
     }
     assert_eq!(ask("/nothing").await.status, 404);

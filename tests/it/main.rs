@@ -5,7 +5,7 @@ mod layers;
 mod lifecycle;
 mod reload;
 mod revision;
-mod strict;
 mod streaming;
+mod strict;
 mod support;
 mod whole;

@@ -60,7 +60,11 @@ async fn reloads_under_load_fail_no_request() {
     let mut in_force = std::collections::BTreeSet::from([running.gateway.policies.snapshot().policy.revision.clone()]);
     for round in 0..100 {
         let broken = round % 5 == 4;
-        let text = if broken { "rules: [".to_owned() } else { GUARDED.replace("Be kind.", &format!("Be kind {round} times.")) };
+        let text = if broken {
+            "rules: [".to_owned()
+        } else {
+            GUARDED.replace("Be kind.", &format!("Be kind {round} times."))
+        };
         fs::write(running.policy_file(), text).unwrap();
         let store = Arc::clone(&running.gateway.policies);
         let outcome = tokio::task::spawn_blocking(move || store.reload()).await.unwrap();
@@ -84,7 +88,11 @@ async fn reloads_under_load_fail_no_request() {
 
 #[tokio::test]
 async fn a_stream_ends_under_the_policy_it_began_with() {
-    let event = |text: &str| format!("data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}]}}\n\n");
+    let event = |text: &str| {
+        format!(
+            "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}]}}\n\n"
+        )
+    };
     let (first, second) = (event("One sentence. "), event("You are worthless. "));
     let last = "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
     let go = Arc::new(AtomicBool::new(false));

@@ -71,7 +71,10 @@ async fn a_violating_answer_is_rewritten_before_anyone_reads_it() {
         assert_eq!(row["chosen"], json!([{"role": "assistant", "content": "You matter."}]));
         assert_eq!(row["rejected"], json!([{"role": "assistant", "content": "You are worthless, [EMAIL_ADDRESS]."}]));
         assert_eq!((&row["meta"]["principle_id"], &row["meta"]["source"]), (&json!("kind"), &json!("revision")));
-        assert_eq!(row["meta"]["request_id"], reply.header(if path == "/v1/messages" { "request-id" } else { "x-request-id" }));
+        assert_eq!(
+            row["meta"]["request_id"],
+            reply.header(if path == "/v1/messages" { "request-id" } else { "x-request-id" })
+        );
         let close = |value: &Value, expected: f64| (value.as_f64().unwrap() - expected).abs() < 1e-3;
         assert!(close(&row["score_rejected"], 0.9) && close(&row["score_chosen"], 0.1) && close(&row["margin"], 0.8));
     }
@@ -81,7 +84,12 @@ async fn a_violating_answer_is_rewritten_before_anyone_reads_it() {
 async fn what_cannot_be_mended_is_refused() {
     let cases = [
         ("prose", "I find nothing wrong. verdict: safe", REWRITE, "failed"),
-        ("two verdicts", r#"{"violated": false, "where": "", "why": ""}{"violated": true, "where": "", "why": ""}"#, REWRITE, "failed"),
+        (
+            "two verdicts",
+            r#"{"violated": false, "where": "", "why": ""}{"violated": true, "where": "", "why": ""}"#,
+            REWRITE,
+            "failed",
+        ),
         ("nothing found", r#"{"violated": false, "where": "", "why": "It is fine."}"#, REWRITE, "unchanged"),
         ("prose revision", VIOLATED, "Here you are: be nice.", "failed"),
         ("empty revision", VIOLATED, r#"{"revision": " "}"#, "failed"),
@@ -92,7 +100,9 @@ async fn what_cannot_be_mended_is_refused() {
         let reply = running.client().post("/v1/chat/completions", chat("Hello", false)).await;
         assert_eq!(reply.json()["choices"][0]["finish_reason"], "content_filter", "{what}");
         assert!(!reply.text().contains("worthless") && !reply.text().contains("jane"), "{what}");
-        running.wait_for(&format!(r#"wardline_revision_outcomes_total{{outcome="{outcome}",policy="test"}}"#), 1.0).await;
+        running
+            .wait_for(&format!(r#"wardline_revision_outcomes_total{{outcome="{outcome}",policy="test"}}"#), 1.0)
+            .await;
         assert!(running.rows().is_empty(), "{what}: no pair without a revision that passed");
     }
 }

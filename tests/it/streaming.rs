@@ -23,11 +23,20 @@ fn chat_stream(words: &[&str]) -> String {
 /// The same of the Messages API.
 fn message_stream(words: &[&str]) -> String {
     let event = |name: &str, data: serde_json::Value| format!("event: {name}\ndata: {data}\n\n");
-    let mut out = event("message_start", json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": null, "stop_sequence": null, "usage": {"input_tokens": 3, "output_tokens": 1}}}));
-    out.push_str(&event("content_block_start", json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})));
+    let mut out = event(
+        "message_start",
+        json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": null, "stop_sequence": null, "usage": {"input_tokens": 3, "output_tokens": 1}}}),
+    );
+    out.push_str(&event(
+        "content_block_start",
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+    ));
     out.push_str(&event("ping", json!({"type": "ping"})));
     for word in words {
-        out.push_str(&event("content_block_delta", json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}})));
+        out.push_str(&event(
+            "content_block_delta",
+            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}}),
+        ));
     }
     out.push_str(&event("content_block_stop", json!({"type": "content_block_stop", "index": 0})));
     out.push_str(&event("message_delta", json!({"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": null}, "usage": {"output_tokens": 9}})));
@@ -35,9 +44,12 @@ fn message_stream(words: &[&str]) -> String {
     out
 }
 
-const HARMLESS: &[&str] = &["The sea", " is wide", " and", " very", " blue.", " It is", " cold", " as well", ", mind", " you."];
-const HARMFUL: &[&str] = &["The sea is wide.", " All is", " well.", " But you", " are wor", "thless", " and so", " on."];
-const PRIVATE: &[&str] = &["Write to", " jane", ".doe@exa", "mple.com", " or use 4111 1111", " 1111 ", "1111", " today."];
+const HARMLESS: &[&str] =
+    &["The sea", " is wide", " and", " very", " blue.", " It is", " cold", " as well", ", mind", " you."];
+const HARMFUL: &[&str] =
+    &["The sea is wide.", " All is", " well.", " But you", " are wor", "thless", " and so", " on."];
+const PRIVATE: &[&str] =
+    &["Write to", " jane", ".doe@exa", "mple.com", " or use 4111 1111", " 1111 ", "1111", " today."];
 
 async fn fetch(policy: &str, path: &str, pieces: Vec<Vec<u8>>) -> (Running, String) {
     let upstream = Upstream::start(move |_| sse(&pieces.iter().map(Vec::as_slice).collect::<Vec<_>>(), 0)).await;
@@ -138,7 +150,10 @@ async fn every_split_of_personal_data_is_replaced() {
 
 #[tokio::test]
 async fn text_is_released_while_the_upstream_still_talks() {
-    let pieces: Vec<String> = chat_stream(&["A first sentence. ", "And", " then", " more."]).split_inclusive("\n\n").map(str::to_owned).collect();
+    let pieces: Vec<String> = chat_stream(&["A first sentence. ", "And", " then", " more."])
+        .split_inclusive("\n\n")
+        .map(str::to_owned)
+        .collect();
     let upstream = Upstream::start(move |_| {
         let mut steps = sse(&pieces.iter().map(String::as_bytes).take(2).collect::<Vec<_>>(), 0);
         steps.pop();
@@ -159,9 +174,15 @@ async fn text_is_released_while_the_upstream_still_talks() {
 async fn a_tool_call_is_held_until_it_is_whole_and_judged() {
     let calls = |arguments: &[&str]| {
         let chunk = |delta: serde_json::Value, finish: serde_json::Value| {
-            format!("data: {}\n\n", json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}))
+            format!(
+                "data: {}\n\n",
+                json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+            )
         };
-        let mut out = chunk(json!({"role": "assistant", "content": null, "tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}}]}), json!(null));
+        let mut out = chunk(
+            json!({"role": "assistant", "content": null, "tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}}]}),
+            json!(null),
+        );
         for part in arguments {
             out.push_str(&chunk(json!({"tool_calls": [{"index": 0, "function": {"arguments": part}}]}), json!(null)));
         }
@@ -178,16 +199,40 @@ async fn a_tool_call_is_held_until_it_is_whole_and_judged() {
 #[tokio::test]
 async fn each_choice_has_a_window_of_its_own() {
     let chunk = |index: u32, text: &str| {
-        format!("data: {}\n\n", json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": index, "delta": {"content": text}, "finish_reason": null}]}))
+        format!(
+            "data: {}\n\n",
+            json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": index, "delta": {"content": text}, "finish_reason": null}]})
+        )
     };
     let end = |index: u32| {
-        format!("data: {}\n\n", json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": index, "delta": {}, "finish_reason": "stop"}]}))
+        format!(
+            "data: {}\n\n",
+            json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": index, "delta": {}, "finish_reason": "stop"}]})
+        )
     };
     // Read across choices it says "worthless"; within each it does not.
-    let stream = [chunk(0, "wor"), chunk(1, "thless"), chunk(0, "ld."), chunk(1, "."), end(0), end(1), "data: [DONE]\n\n".into()].concat();
+    let stream = [
+        chunk(0, "wor"),
+        chunk(1, "thless"),
+        chunk(0, "ld."),
+        chunk(1, "."),
+        end(0),
+        end(1),
+        "data: [DONE]\n\n".into(),
+    ]
+    .concat();
     assert_eq!(fetch(GUARDED, "/v1/chat/completions", whole(&stream)).await.1, stream);
     // Interleaved, the second choice is the harmful one.
-    let stream = [chunk(0, "All "), chunk(1, "wor"), chunk(0, "well."), chunk(1, "thless."), end(0), end(1), "data: [DONE]\n\n".into()].concat();
+    let stream = [
+        chunk(0, "All "),
+        chunk(1, "wor"),
+        chunk(0, "well."),
+        chunk(1, "thless."),
+        end(0),
+        end(1),
+        "data: [DONE]\n\n".into(),
+    ]
+    .concat();
     let text = fetch(GUARDED, "/v1/chat/completions", whole(&stream)).await.1;
     assert!(!text.contains("thless") && text.contains("content_filter"), "{text}");
 }
@@ -207,7 +252,10 @@ async fn a_stream_that_breaks_off_never_looks_complete() {
 #[tokio::test]
 async fn what_is_no_event_the_gateway_knows_is_judged_as_text() {
     let strange = "event: surprise\ndata: {\"anything\":{\"deep\":\"you are worthless\"}}\n\n";
-    for stream in [strange.to_owned() + &chat_stream(HARMLESS), format!("data: {}\n\n{}", "not json worthless", chat_stream(HARMLESS))] {
+    for stream in [
+        strange.to_owned() + &chat_stream(HARMLESS),
+        format!("data: {}\n\n{}", "not json worthless", chat_stream(HARMLESS)),
+    ] {
         let text = fetch(GUARDED, "/v1/chat/completions", whole(&stream)).await.1;
         assert!(!text.contains("worthless"), "{text}");
     }

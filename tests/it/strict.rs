@@ -17,7 +17,11 @@ async fn bodies_that_others_read_differently_are_refused() {
     let (upstream, running) = guarded().await;
     let plain = chat("Hello", false);
     let utf16: Vec<u8> = plain.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let deep = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"a"}}],"x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+    let deep = format!(
+        r#"{{"model":"m","messages":[{{"role":"user","content":"a"}}],"x":{}{}}}"#,
+        "[".repeat(200),
+        "]".repeat(200)
+    );
     let bodies: Vec<(&str, Vec<u8>)> = vec![
         ("utf-16", utf16),
         ("bom", [b"\xef\xbb\xbf", plain.as_bytes()].concat()),
@@ -64,7 +68,9 @@ async fn compressed_bodies_are_decoded_judged_and_sent_plain() {
         encoder.finish().unwrap()
     };
     let post = |coding: &'static str| {
-        Request::post("/v1/chat/completions").header("content-type", "application/json").header("content-encoding", coding)
+        Request::post("/v1/chat/completions")
+            .header("content-type", "application/json")
+            .header("content-encoding", coding)
     };
     let reply = running.client().send(post("gzip"), gzip(&chat("override", false))).await;
     assert_eq!(reply.json()["error"]["code"], "content_filter");
@@ -85,7 +91,9 @@ async fn compressed_bodies_are_decoded_judged_and_sent_plain() {
 #[tokio::test]
 async fn every_other_path_is_denied_in_the_dialects_shape() {
     let (upstream, running) = guarded().await;
-    for path in ["/v1/responses", "/v1/embeddings", "/v1/models", "//v1/chat/completions", "/v1%2fchat/completions", "/"] {
+    for path in
+        ["/v1/responses", "/v1/embeddings", "/v1/models", "//v1/chat/completions", "/v1%2fchat/completions", "/"]
+    {
         let reply = running.client().post(path, chat("Hello", false)).await;
         assert_eq!(reply.status, 404, "{path}");
         assert_eq!(reply.json()["error"]["code"], "unknown_route", "{path}");

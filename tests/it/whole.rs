@@ -51,7 +51,13 @@ async fn the_constitution_goes_first_and_everything_else_stays() {
     assert_eq!(sent.header("authorization"), Some("Bearer upstream-secret"));
     assert_eq!(sent.header("accept-encoding"), Some("identity"));
 
-    running.client().post("/v1/messages", r#"{"model":"m","max_tokens":5,"system":"Mine.","messages":[{"role":"user","content":"Hi"}]}"#).await;
+    running
+        .client()
+        .post(
+            "/v1/messages",
+            r#"{"model":"m","max_tokens":5,"system":"Mine.","messages":[{"role":"user","content":"Hi"}]}"#,
+        )
+        .await;
     let sent = &upstream.requests()[1];
     let system = &sent.json()["system"];
     assert!(system[0]["text"].as_str().unwrap().contains("Be kind."));
@@ -173,7 +179,8 @@ async fn a_refusal_can_look_like_an_answer() {
 #[tokio::test]
 async fn an_upstreams_error_passes_with_what_the_sdk_needs_to_retry() {
     let body = r#"{"error":{"message":"Slow down.","type":"rate_limit","param":null,"code":"rate_limit_exceeded"}}"#;
-    let headers = "retry-after-ms: 50\r\nx-ratelimit-remaining-requests: 0\r\nx-request-id: up_7\r\nset-cookie: a=b\r\n";
+    let headers =
+        "retry-after-ms: 50\r\nx-ratelimit-remaining-requests: 0\r\nx-request-id: up_7\r\nset-cookie: a=b\r\n";
     let upstream = Upstream::start(move |_| status(429, headers, body)).await;
     let running = Running::start(Setup::with(GUARDED), upstream.address).await;
     let reply = running.client().post("/v1/chat/completions", chat("Hello", false)).await;

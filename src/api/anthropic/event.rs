@@ -30,7 +30,8 @@ pub(in crate::api) fn read_event(
         // SDKs go by the one, others by the other: trust neither.
         return Ok(());
     }
-    let index = root.get("index").and_then(Value::as_u64).and_then(|index| u32::try_from(index).ok()).unwrap_or_default();
+    let index =
+        root.get("index").and_then(Value::as_u64).and_then(|index| u32::try_from(index).ok()).unwrap_or_default();
     match kind.as_ref() {
         "message_start" => {
             for message in root.all("message") {

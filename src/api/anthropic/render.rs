@@ -94,7 +94,8 @@ impl Progress {
 
     pub(in crate::api) fn seen(&mut self, event: &Event) {
         if let Some(usage) = event.usage {
-            self.usage = Usage { input: self.usage.input.max(usage.input), output: self.usage.output.max(usage.output) };
+            self.usage =
+                Usage { input: self.usage.input.max(usage.input), output: self.usage.output.max(usage.output) };
         }
         let Some(message) = event.root().and_then(|root| root.get("message")) else { return };
         let text = |key| message.get(key).and_then(Value::as_str).map(std::borrow::Cow::into_owned);

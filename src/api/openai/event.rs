@@ -97,7 +97,9 @@ pub(super) fn logprobs_repeat(choice: Value<'_>, holder: &str) -> bool {
     };
     choice.all("logprobs").filter(|logprobs| !logprobs.is_null()).all(|logprobs| {
         logprobs.entries().all(|(key, tokens)| {
-            let Some(key) = key.as_str().filter(|key| matches!(key.as_ref(), "content" | "refusal")) else { return false };
+            let Some(key) = key.as_str().filter(|key| matches!(key.as_ref(), "content" | "refusal")) else {
+                return false;
+            };
             let said: String = tokens.items().filter_map(|token| token.get("token")?.as_str()).collect();
             tokens.is_null() || said == told(&key)
         })

@@ -132,7 +132,9 @@ impl Progress {
             notice.annotate_into(&mut last);
             frame(None, &last, &mut out);
         }
-        if self.include_usage && let Some(counted) = self.usage {
+        if self.include_usage
+            && let Some(counted) = self.usage
+        {
             let mut chunk = self.envelope(notice.request_id);
             chunk["choices"] = json!([]);
             chunk["usage"] = usage(counted);

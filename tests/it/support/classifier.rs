@@ -29,7 +29,11 @@ impl Backend for Scripted {
             let word = word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
             WORDS.iter().position(|known| *known == word).map_or(99, |at| u32::try_from(at).unwrap())
         };
-        Ok(text.split(|c: char| c.is_whitespace() || "\"{}[]:,".contains(c)).filter(|w| !w.is_empty()).map(token).collect())
+        Ok(text
+            .split(|c: char| c.is_whitespace() || "\"{}[]:,".contains(c))
+            .filter(|w| !w.is_empty())
+            .map(token)
+            .collect())
     }
 
     fn frame(&self) -> Frame {
@@ -47,7 +51,15 @@ impl Backend for Scripted {
                 if has("fail") {
                     return Err(BackendError("a scripted failure".to_owned()));
                 }
-                let score = |hit: bool| if has("nan") { f32::NAN } else if hit { 0.9 } else { 0.1 };
+                let score = |hit: bool| {
+                    if has("nan") {
+                        f32::NAN
+                    } else if hit {
+                        0.9
+                    } else {
+                        0.1
+                    }
+                };
                 Ok(vec![score(has("override")), score(has("worthless")), score(false)])
             })
             .collect()

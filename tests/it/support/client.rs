@@ -60,7 +60,11 @@ impl Client {
     }
 
     /// Sends a request and gives the answer as it arrives.
-    pub(crate) async fn open(&self, request: http::request::Builder, body: impl Into<Bytes>) -> http::Response<Incoming> {
+    pub(crate) async fn open(
+        &self,
+        request: http::request::Builder,
+        body: impl Into<Bytes>,
+    ) -> http::Response<Incoming> {
         let mut request = request.body(Full::new(body.into())).unwrap();
         let target = format!("http://{}{}", self.address, request.uri());
         *request.uri_mut() = target.parse().unwrap();
@@ -80,5 +84,6 @@ pub(crate) fn chat(text: &str, stream: bool) -> String {
 
 /// An Anthropic message request with one user message.
 pub(crate) fn message(text: &str, stream: bool) -> String {
-    json!({"model": "m", "max_tokens": 50, "stream": stream, "messages": [{"role": "user", "content": text}]}).to_string()
+    json!({"model": "m", "max_tokens": 50, "stream": stream, "messages": [{"role": "user", "content": text}]})
+        .to_string()
 }

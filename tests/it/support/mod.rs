@@ -1,7 +1,7 @@
 //! A gateway on ports of its own, a scripted upstream, a scripted classifier, and a plain client.
 
-mod client;
 mod classifier;
+mod client;
 mod upstream;
 
 use std::collections::HashMap;

@@ -154,8 +154,7 @@ async fn read(stream: &mut TcpStream) -> Option<Recorded> {
             break at;
         }
     };
-    let mut recorded =
-        Recorded { head: String::from_utf8(bytes[..head].to_vec()).unwrap(), body: String::new() };
+    let mut recorded = Recorded { head: String::from_utf8(bytes[..head].to_vec()).unwrap(), body: String::new() };
     let length: usize = recorded.header("content-length").map_or(0, |length| length.parse().unwrap());
     let mut body = bytes[head + 4..].to_vec();
     while body.len() < length {
