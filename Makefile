@@ -3,6 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+# ONNX Runtime would report home from tests too; the binary sets this for itself.
+export ORT_DISABLE_TELEMETRY := 1
+
 RUNTIME := .ort/libonnxruntime.so
 RELEASE := target/release/wardline
 

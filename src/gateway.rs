@@ -240,7 +240,7 @@ impl Trace {
             InputBlock::Refusal => refuse::json(StatusCode::OK, Body::whole(render::refusal(call, &notice))),
         };
         response.headers_mut().insert("x-guardrail-action", HeaderValue::from_static("block"));
-        self.exchange.served("content_filter");
+        self.exchange.refused();
         response
     }
 

@@ -37,6 +37,10 @@ pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String
     let watch = store.watch().map_err(|error| told(&error))?;
     let spool = config.pairs.as_ref().map(|pairs| Spool::start(pairs, Arc::clone(&metrics))).transpose();
     let spool = spool.map_err(|error| told(&error))?;
+    for dialect in Dialect::ALL {
+        // A series that must stay 0 is only seen to do so if it is there.
+        metrics.unscanned(dialect.route(), 0);
+    }
     let entities: Vec<String> = guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect();
     let redaction = PatternSet::compile(&entities, &[]).map_err(|error| Failed::Ran(error.to_string()))?;
     let gateway = Gateway {

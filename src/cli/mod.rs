@@ -11,6 +11,7 @@ mod health;
 mod serve;
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -63,7 +64,11 @@ pub(crate) enum Failed {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    if let Err(error) = quiet() {
+        return complain(&format!("the process could not be started without ONNX Runtime's telemetry: {error}"), 1);
+    }
+    let outcome = match command {
         Command::Serve { config } => serve::run(&config),
         Command::Demo { config } => demo::run(&config),
         Command::Check { config } => check::run(&config),
@@ -74,6 +79,16 @@ pub fn run() -> ExitCode {
         Err(Failed::Told(text)) => complain(&text, 64),
         Err(Failed::Ran(text)) => complain(&text, 1),
     }
+}
+
+/// ONNX Runtime's builds since 1.29 report home as soon as they are loaded, unless this variable is set before; what
+/// the session options say comes too late. A process cannot safely set its own environment, so it begins again with it.
+fn quiet() -> std::io::Result<()> {
+    const SILENCE: &str = "ORT_DISABLE_TELEMETRY";
+    if std::env::var_os(SILENCE).is_some_and(|value| value == "1") {
+        return Ok(());
+    }
+    Err(std::process::Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).env(SILENCE, "1").exec())
 }
 
 fn complain(text: &str, code: u8) -> ExitCode {

@@ -66,6 +66,11 @@ impl Exchange {
         self.metrics.served(&self.call(), error_type, self.started.elapsed());
     }
 
+    /// The prompt was refused here; no token came, so none was first.
+    pub(super) fn refused(&self) {
+        self.metrics.served(&self.call(), "content_filter", self.started.elapsed());
+    }
+
     /// The stream is over, for a reason that is one of the metric's fixed words.
     pub(super) fn stream_ended(&self, reason: &'static str) {
         self.metrics.stream_ended(self.route(), reason);

@@ -21,7 +21,7 @@ use crate::upstream::{self, Answer};
 /// Pieces that may wait for a slow client before the upstream is no longer read.
 const AHEAD: usize = 4;
 /// How long a client may leave its socket unread.
-const WRITE_PATIENCE: Duration = Duration::from_secs(120);
+const WRITE_PATIENCE: Duration = Duration::from_mins(2);
 /// Silence after which a comment shows that the stream lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -111,8 +111,10 @@ impl Flow {
             let ended = tokio::select! {
                 () = self.client.closed() => return Err(End::ClientGone),
                 chunk = self.upstream.chunk() => match chunk {
-                    Some(Ok(chunk)) => self.take(chunk)?,
+                    Some(Ok(chunk)) => self.take(&chunk)?,
                     Some(Err(error)) => {
+                        // What came whole may still go, once it is judged; what follows says that the rest is missing.
+                        self.guard.end();
                         self.release().await?;
                         return Err(End::Upstream(error.kind().to_owned()));
                     }
@@ -133,8 +135,8 @@ impl Flow {
     }
 
     /// Gives a chunk's events to the guard. Says whether the stream has said its last word.
-    fn take(&mut self, chunk: Bytes) -> Result<bool, End> {
-        self.framer.push(&chunk);
+    fn take(&mut self, chunk: &Bytes) -> Result<bool, End> {
+        self.framer.push(chunk);
         let mut last = false;
         while let Some(frame) = self.framer.next_frame().map_err(|e| End::Upstream(e.to_string()))? {
             last |= self.event(frame)?;

@@ -157,7 +157,7 @@ impl Gateway {
             return Ok((trace.block(reply, &finding, &findings), Some("block")));
         };
         let draft = Draft { conversation: &asked.conversation, answer: &original, principle };
-        let (outcome, revised) = match reviser.revise(&draft).await {
+        let (outcome, better) = match reviser.revise(&draft).await {
             Err(_logged) => ("failed", None),
             Ok(Revised { answer: None, .. }) => ("unchanged", None),
             Ok(Revised { answer: Some(answer), critique, .. }) => {
@@ -170,7 +170,7 @@ impl Gateway {
             }
         };
         self.metrics.revised(&policy.name, outcome, started.elapsed());
-        let Some((mut accepted, critique, answer)) = revised else {
+        let Some((mut accepted, critique, answer)) = better else {
             return Ok((trace.block(reply, &finding, &findings), Some("block")));
         };
         self.keep(asked, trace, &finding, Revision { original, revised: answer, critique: critique.why });

@@ -162,9 +162,9 @@ impl Guards {
             return Ok(());
         };
         let started = Instant::now();
-        let scored = score(classifier, subject.text, patience).await;
+        let outcome = score(classifier, subject.text, patience).await;
         let took = started.elapsed();
-        match scored {
+        match outcome {
             Ok(scores) => {
                 for (index, rule, bounds) in rules {
                     self.metrics.guard_evaluated(&rule.id, subject.stage.as_str(), "ok", took);

@@ -126,7 +126,7 @@ impl StreamGuard {
         self.finished.extend(event.finish.iter().map(|finish| finish.choice));
     }
 
-    /// Whether the upstream has said that the answer is whole. Some providers of OpenAI's dialect leave out `[DONE]`.
+    /// Whether the upstream has said that the answer is whole. Some providers leave out `[DONE]`.
     pub fn complete(&self) -> bool {
         let all_finished = !self.finished.is_empty() && self.choices.is_subset(&self.finished);
         self.terminal || (self.dialect == Dialect::OpenAiChat && all_finished)
@@ -215,12 +215,17 @@ impl StreamGuard {
             }
             self.findings.push(finding);
         }
+        // A signed thinking block goes whole or not at all, and part of it may have gone already.
+        let signed = self.dialect == Dialect::AnthropicMessages && key.channel == Channel::Reasoning;
+        if signed && !judgement.redactions.is_empty() && self.state == State::Open {
+            self.state = self.findings.last().cloned().map_or(State::Open, State::Blocked);
+        }
         if self.state == State::Open {
-            let moved = judgement
-                .redactions
-                .into_iter()
-                .map(|(range, text)| (lane.window.position(range.start)..lane.window.position(range.end), text));
-            lane.redactions.extend(moved);
+            let json = matches!(key.channel, Channel::ToolArgs(_));
+            for (range, text) in judgement.redactions {
+                let range = if json { over_escape(lane.window.text(), range) } else { range };
+                lane.redactions.push((lane.window.position(range.start)..lane.window.position(range.end), text));
+            }
             lane.release(safe);
         }
         Ok(())
@@ -334,6 +339,12 @@ fn safe(view: &View, origin: Origin, text: &str, from: usize) -> usize {
     safe
 }
 
+/// In JSON text a match may begin with the letter of an escape such as `\n`; the whole escape goes then.
+fn over_escape(text: &str, range: Range<usize>) -> Range<usize> {
+    let backslashes = text.as_bytes()[..range.start].iter().rev().take_while(|byte| **byte == b'\\').count();
+    range.start - backslashes % 2..range.end
+}
+
 fn origin(channel: Channel) -> Origin {
     match channel {
         Channel::Content | Channel::Refusal => Origin::Output,
@@ -364,5 +375,13 @@ mod tests {
         assert_eq!(replaced("ef", &(4..6), &redactions).as_deref(), Some(""));
         assert_eq!(replaced("ghij", &(6..10), &redactions).as_deref(), Some("h[Y]j"));
         assert_eq!(replaced("k", &(10..11), &redactions), None);
+    }
+
+    #[test]
+    fn a_replacement_in_json_text_never_halves_an_escape() {
+        let text = r#"{"to":"a\nb@example.com","x":"c\\d@example.com"}"#;
+        let at = |what: &str| text.find(what).unwrap();
+        assert_eq!(over_escape(text, at("nb@")..at("nb@") + 14).start, at("nb@") - 1);
+        assert_eq!(over_escape(text, at("d@")..at("d@") + 13).start, at("d@"));
     }
 }

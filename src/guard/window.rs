@@ -36,7 +36,7 @@ pub(super) struct Window {
     text: String,
     /// Position in the lane of the first byte of `text`. Never decreases.
     start: usize,
-    /// `text[..released]` has gone to the client. 0 <= released <= judged <= text.len()
+    /// `text[..released]` has gone to the client. `0 <= released <= judged <= text.len()`
     released: usize,
     /// `text[..judged]` has been part of a judged text.
     judged: usize,

@@ -201,6 +201,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Two metrics with one name: a mistake in this file.
+    #[expect(clippy::too_many_lines, reason = "a list, one entry a metric")]
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
@@ -486,6 +487,7 @@ impl Metrics {
     /// The series of one loaded model on one device (`cpu`, `cuda`, `tensorrt`).
     pub fn model(&self, model: &str, revision: &str, device: &str) -> ModelGauges {
         self.model_info.with_label_values(&[model, revision, device]).set(1.0);
+        self.model_truncated.with_label_values(&[model]).inc_by(0);
         let both = &[model, device];
         ModelGauges {
             depth: self.model_depth.with_label_values(&[model]),
@@ -550,7 +552,7 @@ impl Metrics {
         self.pairs_sampled.with_label_values(&[sink]).inc();
     }
 
-    /// Preference rows were lost: `queue_full`, `write_error`, `too_large`.
+    /// Preference rows were lost: `queue_full`, `write_error`, `too_large`, `closed`, `torn`.
     pub fn pairs_dropped(&self, sink: &'static str, reason: &'static str, rows: u64) {
         self.pairs_dropped.with_label_values(&[sink, reason]).inc_by(rows);
     }

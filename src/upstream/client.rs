@@ -111,7 +111,7 @@ impl Upstream {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_idle_timeout(Duration::from_mins(1))
             .build(connector(name, config)?);
         Ok(Self {
             name: name.to_owned(),
@@ -228,7 +228,7 @@ fn connector(name: &str, config: &Config) -> Result<HttpsConnector<HttpConnector
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
-    http.set_keepalive(Some(Duration::from_secs(60)));
+    http.set_keepalive(Some(Duration::from_mins(1)));
     http.set_connect_timeout(Some(Duration::from_millis(config.connect_timeout_ms)));
     let tls = tls(name, config)?;
     Ok(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().wrap_connector(http))

@@ -8,7 +8,7 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
-    /// OpenAI and everything compatible with it: `authorization: Bearer KEY`.
+    /// `OpenAI` and everything compatible with it: `authorization: Bearer KEY`.
     OpenAi,
     /// Anthropic: `x-api-key: KEY`.
     Anthropic,

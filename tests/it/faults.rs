@@ -97,3 +97,25 @@ async fn an_upstream_that_is_not_there_is_a_502() {
             < 1e-9
     );
 }
+
+#[tokio::test]
+async fn a_stream_that_stalls_is_ended_by_the_idle_timeout() {
+    let event = b"data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"One sentence.\"},\"finish_reason\":null}]}\n\n";
+    let mut upstream = Upstream::start(|_| {
+        let mut steps = sse(&[event], 0);
+        steps.pop();
+        steps.push(Step::Hold);
+        steps
+    })
+    .await;
+    let mut setup = Setup::with(GUARDED);
+    setup.idle_ms = 300;
+    let running = Running::start(setup, upstream.address).await;
+    let text = running.client().post("/v1/chat/completions", chat("Hello", true)).await.text();
+    assert!(
+        text.contains("One sentence.") && text.contains("upstream_stream_broken") && !text.contains("[DONE]"),
+        "{text}"
+    );
+    upstream.left(1).await;
+    running.wait_for(r#"wardline_stream_terminations_total{reason="upstream_error",route="chat"}"#, 1.0).await;
+}

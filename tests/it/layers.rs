@@ -29,9 +29,9 @@ const TABLE: &[(&str, &[&str])] = &[
     ("upstream", &["telemetry"]),
     ("guard", &["api", "policy", "classify", "telemetry"]),
     ("revision", &["api", "policy", "upstream"]),
-    ("pairs", &["api", "telemetry"]),
+    ("pairs", &["telemetry"]),
     ("gateway", &["api", "policy", "guard", "upstream", "revision", "pairs", "telemetry"]),
-    ("server", &["gateway", "telemetry"]),
+    ("server", &["gateway"]),
     ("config", &["classify", "gateway", "pairs", "policy", "server", "telemetry", "upstream", "yaml"]),
     ("cli", EVERYTHING),
 ];

@@ -1,8 +1,11 @@
 //! One integration binary: the gateway as a whole against a scripted upstream, and the shape of the code.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 mod faults;
 mod layers;
 mod lifecycle;
+mod process;
 mod reload;
 mod revision;
 mod streaming;

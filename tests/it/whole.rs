@@ -18,9 +18,8 @@ fn message_answer(text: &str) -> String {
 #[tokio::test]
 async fn an_untouched_answer_comes_down_byte_for_byte() {
     for policy in [OPEN, GUARDED] {
-        let upstream = Upstream::start(|request| match request.head.contains("/v1/messages") {
-            true => answer(MESSAGE_ANSWER),
-            false => answer(CHAT_ANSWER),
+        let upstream = Upstream::start(|request| {
+            if request.head.contains("/v1/messages") { answer(MESSAGE_ANSWER) } else { answer(CHAT_ANSWER) }
         })
         .await;
         let running = Running::start(Setup::with(policy), upstream.address).await;
@@ -111,9 +110,12 @@ async fn every_message_and_every_field_is_judged() {
 
 #[tokio::test]
 async fn a_blocked_answer_ends_the_native_way() {
-    let upstream = Upstream::start(|request| match request.head.contains("/v1/messages") {
-        true => answer(&message_answer("You are worthless.")),
-        false => answer(&chat_answer("You are worthless.")),
+    let upstream = Upstream::start(|request| {
+        if request.head.contains("/v1/messages") {
+            answer(&message_answer("You are worthless."))
+        } else {
+            answer(&chat_answer("You are worthless."))
+        }
     })
     .await;
     for (style, finish, stop) in [("content_filter", "content_filter", "refusal"), ("refusal", "stop", "end_turn")] {
@@ -139,9 +141,12 @@ async fn a_blocked_answer_ends_the_native_way() {
 
 #[tokio::test]
 async fn personal_data_is_replaced_on_both_ways() {
-    let upstream = Upstream::start(|request| match request.head.contains("/v1/messages") {
-        true => answer(&message_answer("Write to jane.doe@example.com or 4111 1111 1111 1111.")),
-        false => answer(&chat_answer("Write to jane.doe@example.com or 4111 1111 1111 1111.")),
+    let upstream = Upstream::start(|request| {
+        if request.head.contains("/v1/messages") {
+            answer(&message_answer("Write to jane.doe@example.com or 4111 1111 1111 1111."))
+        } else {
+            answer(&chat_answer("Write to jane.doe@example.com or 4111 1111 1111 1111."))
+        }
     })
     .await;
     let running = Running::start(Setup::with(GUARDED), upstream.address).await;

@@ -77,7 +77,7 @@ impl Client {
     }
 }
 
-/// An OpenAI chat with one user message.
+/// A chat with one user message.
 pub(crate) fn chat(text: &str, stream: bool) -> String {
     json!({"model": "m", "stream": stream, "messages": [{"role": "user", "content": text}]}).to_string()
 }

@@ -6,7 +6,7 @@ mod upstream;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -20,7 +20,7 @@ use wardline::server::{self, Server};
 use wardline::telemetry::Metrics;
 use wardline::upstream::{self as provider, Provider};
 
-pub(crate) use client::{Client, Reply, chat, message};
+pub(crate) use client::{Client, chat, message};
 pub(crate) use upstream::{Recorded, Step, Upstream, answer, json, sse, status};
 
 /// A policy without rules.
@@ -193,10 +193,4 @@ fn provider_of(dialect: Provider, setup: &Setup, upstream: SocketAddr, metrics: 
     };
     let key = |_name: &str| Some("upstream-secret".to_owned());
     provider::Upstream::build(dialect.as_str(), &config, key, Arc::clone(metrics)).unwrap()
-}
-
-/// A file of `tests/fixtures`.
-pub(crate) fn fixture(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -39,8 +39,6 @@ pub(crate) enum Step {
     Hold,
     /// Closes the connection at once, with a reset.
     Reset,
-    /// Closes it politely.
-    Close,
 }
 
 /// A whole answer.
@@ -96,7 +94,7 @@ impl Upstream {
         tokio::spawn(async move {
             while let Ok((stream, _peer)) = listener.accept().await {
                 let (script, record, gone) = (Arc::clone(&script), Arc::clone(&record), gone.clone());
-                tokio::spawn(async move { converse(stream, &*script, &record, &gone).await });
+                tokio::spawn(Box::pin(async move { converse(stream, &*script, &record, &gone).await }));
             }
         });
         Self { address, requests, left }
@@ -138,7 +136,6 @@ async fn converse(mut stream: TcpStream, script: &Script, record: &Mutex<Vec<Rec
                     stream.set_zero_linger().unwrap();
                     return;
                 }
-                Step::Close => return,
             }
         }
     }
@@ -147,7 +144,7 @@ async fn converse(mut stream: TcpStream, script: &Script, record: &Mutex<Vec<Rec
 async fn read(stream: &mut TcpStream) -> Option<Recorded> {
     let mut bytes = Vec::new();
     let head = loop {
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         let n = stream.read(&mut buffer).await.ok().filter(|n| *n > 0)?;
         bytes.extend_from_slice(&buffer[..n]);
         if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -158,7 +155,7 @@ async fn read(stream: &mut TcpStream) -> Option<Recorded> {
     let length: usize = recorded.header("content-length").map_or(0, |length| length.parse().unwrap());
     let mut body = bytes[head + 4..].to_vec();
     while body.len() < length {
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         let n = stream.read(&mut buffer).await.ok().filter(|n| *n > 0)?;
         body.extend_from_slice(&buffer[..n]);
     }

@@ -1,0 +1,174 @@
+//! The binary: what it says when it is told something wrong, and how it takes signals.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const CONFIG: &str = "listen: 127.0.0.1:0
+admin: 127.0.0.1:0
+upstreams:
+  openai: { dialect: openai, url: http://127.0.0.1:9, api_key_env: PROCESS_TEST_KEY }
+policies: { dir: policies, active: test }
+";
+const POLICY: &str = "constitution: { preamble: Be kind. }\nrules: [{ id: mail, guard: { entities: [EMAIL_ADDRESS] }, stages: [input], action: block }]\n";
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn with(config: &str, policy: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("policies")).unwrap();
+        std::fs::write(dir.path().join("wardline.yaml"), config).unwrap();
+        std::fs::write(dir.path().join("policies/test.yaml"), policy).unwrap();
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wardline"));
+        command.arg(subcommand).arg("--config").arg(self.path("wardline.yaml"));
+        command.env("PROCESS_TEST_KEY", "k").env("ORT_DISABLE_TELEMETRY", "1").env_remove("RUST_LOG");
+        command
+    }
+
+    fn refused(&self, subcommand: &str) -> String {
+        let Output { status, stdout, stderr } = self.command(subcommand).output().unwrap();
+        let text = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(64), "{text}");
+        assert!(stdout.is_empty() && text.lines().any(|line| line.starts_with("error: ")), "{text}");
+        text
+    }
+}
+
+fn says(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "`{word}` is not in:\n{text}");
+    }
+}
+
+#[test]
+fn mistakes_are_told_with_their_place_and_nothing_starts() {
+    let edits: [(&str, &str, &[&str]); 9] = [
+        ("admin:", "admn:", &["wardline.yaml:2:1", "unknown field `admn`", "did you mean `admin`?", "^^^^"]),
+        ("listen: 127.0.0.1:0", "listen: [1]", &["wardline.yaml:1:9", "listen"]),
+        ("listen: 127.0.0.1:0", "listen: here", &["wardline.yaml:1:9", "listen"]),
+        ("openai, url", "opnai, url", &["wardline.yaml:4:", "`opnai`", "did you mean `openai`?"]),
+        ("http://127.0.0.1:9", "127.0.0.1", &["upstreams.openai.url", "http or https"]),
+        (
+            "PROCESS_TEST_KEY",
+            "PROCESS_TEST_NO_KEY",
+            &["upstreams.openai.api_key_env", "PROCESS_TEST_NO_KEY is not set", "export"],
+        ),
+        (", api_key_env: PROCESS_TEST_KEY", "", &["upstreams.openai", "api_key_env", "forward_client_key"]),
+        ("active: test", "active: tset", &["no policy `tset`", "did you mean `test`?"]),
+        ("policies: {", "classifier: { dir: nowhere }\npolicies: {", &["nowhere", "manifest.json", "make models"]),
+    ];
+    for (from, to, words) in edits {
+        let place = Place::with(&CONFIG.replacen(from, to, 1), POLICY);
+        for subcommand in ["check", "serve"] {
+            says(&place.refused(subcommand), words);
+        }
+    }
+    let place = Place::with(CONFIG, &POLICY.replace("action:", "acton:"));
+    says(&place.refused("serve"), &["test.yaml:2:", "rules[0]", "unknown field `acton`", "did you mean `action`?"]);
+    let place = Place::with(CONFIG, POLICY);
+    std::fs::remove_file(place.path("wardline.yaml")).unwrap();
+    says(&place.refused("serve"), &["wardline.yaml", "No such file"]);
+}
+
+#[test]
+fn a_runtime_library_that_is_missing_is_told_with_what_to_run() {
+    let config = format!(
+        "{CONFIG}classifier: {{ dir: {}/models/guard, runtime: nowhere/libonnxruntime.so }}\n",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let place = Place::with(&config, POLICY);
+    says(&place.refused("serve"), &["nowhere/libonnxruntime.so", "make ort", "ORT_DYLIB_PATH"]);
+}
+
+#[test]
+fn a_taken_port_is_told() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let place = Place::with(&CONFIG.replacen("127.0.0.1:0", &address, 1), POLICY);
+    says(&place.refused("serve"), &["listen", &address, "in use"]);
+}
+
+#[test]
+fn check_says_what_it_found() {
+    let place = Place::with(CONFIG, POLICY);
+    let Output { status, stdout, .. } = place.command("check").output().unwrap();
+    assert!(status.success());
+    says(&String::from_utf8(stdout).unwrap(), &["wardline.yaml: ok. Policy test rev ", "1 rules", "1 upstreams"]);
+}
+
+#[test]
+fn serve_reloads_on_sighup_and_ends_well_on_sigterm() {
+    let place = Place::with(CONFIG, POLICY);
+    let mut child = place.command("serve").stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let serving = lines.by_ref().map(Result::unwrap).find(|line| line.contains("serving")).unwrap();
+    let address = |key: &str| {
+        let rest = serving.split_once(&format!("{key}=")).unwrap().1;
+        rest.split_whitespace().next().unwrap().parse::<SocketAddr>().unwrap()
+    };
+    let (data, admin) = (address("listen"), address("admin"));
+    let health = |admin: SocketAddr| {
+        Command::new(env!("CARGO_BIN_EXE_wardline")).args(["health", "--admin", &admin.to_string()]).output().unwrap()
+    };
+    assert!(health(admin).status.success());
+    let before = revision(admin);
+    // The watch would find this too; the signal is what is quick.
+    std::fs::write(place.path("policies/test.yaml"), POLICY.replace("Be kind.", "Be brief.")).unwrap();
+    signal(&child, "HUP");
+    let started = Instant::now();
+    while revision(admin) == before {
+        assert!(started.elapsed() < Duration::from_secs(5), "no reload");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal(&child, "TERM");
+    assert!(wait(&mut child).success());
+    assert!(TcpStream::connect(data).is_err());
+    assert_eq!(health(admin).status.code(), Some(1));
+}
+
+fn revision(admin: SocketAddr) -> String {
+    use std::io::Write;
+    let mut stream = TcpStream::connect(admin).unwrap();
+    stream.write_all(b"GET /status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    serde_json::from_str::<serde_json::Value>(body).unwrap()["policy"]["revision"].as_str().unwrap().to_owned()
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+fn wait(child: &mut Child) -> std::process::ExitStatus {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "it does not end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn the_shipped_configuration_and_policies_are_sound() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wardline"));
+    command.arg("check").arg("--config").arg(root.join("wardline.yaml")).current_dir(root);
+    command.env("OPENAI_API_KEY", "k").env("ANTHROPIC_API_KEY", "k").env("ORT_DISABLE_TELEMETRY", "1");
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert!(status.success(), "{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+}
