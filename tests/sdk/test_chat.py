@@ -30,14 +30,14 @@ def client(url: str, tap, **more) -> OpenAI:
 
 
 def collected(chunks, script=None) -> tuple[dict[int, str], dict[int, str]]:
-    """Text and finish reason of each choice; the script's gate is opened once text has come."""
+    """Text and finish reason of each choice; the script's gate is opened once most of the harmless text has come."""
     texts, finished = {}, {}
     for chunk in chunks:
         for choice in chunk.choices:
             texts[choice.index] = texts.get(choice.index, "") + (choice.delta.content or "")
             if choice.finish_reason:
                 finished[choice.index] = choice.finish_reason
-        if script and texts.get(0):
+        if script and SAID["cue"] in texts.get(0, ""):
             script.go()
     return texts, finished
 
@@ -193,6 +193,13 @@ def test_blocked_output(guarded, script, tap):
     assert len(said.received()) == tap.requests == 1
 
 
+def test_parse_helper_tells_of_the_block(guarded, script, tap):
+    said = script("toxic")
+    with pytest.raises(ContentFilterFinishReasonError):
+        client(guarded.url, tap).chat.completions.parse(model=said.model, messages=QUESTION)
+    assert innocent(tap.text)
+
+
 def test_blocked_output_as_a_refusal(refusing, script, tap):
     said = script("toxic")
     completion = client(refusing.url, tap).chat.completions.create(model=said.model, messages=QUESTION)
@@ -219,7 +226,7 @@ def test_blocked_from_the_first_word_of_a_stream(guarded, script, tap, include_u
         model=said.model, messages=QUESTION, stream=True, **options
     )
     texts, finished = collected(stream)
-    assert not texts.get(0) and finished == {0: "content_filter"}
+    assert SAID["toxic"].strip().startswith(texts.get(0, "")) and finished == {0: "content_filter"}
     assert innocent(tap.text) and frames(tap.text)[-1] == "[DONE]"
 
 
@@ -227,7 +234,7 @@ def test_blocked_in_the_middle_of_a_stream(guarded, script, tap):
     said = script("toxic-late")
     stream = client(guarded.url, tap).chat.completions.create(model=said.model, messages=QUESTION, stream=True)
     texts, finished = collected(stream, said)
-    assert texts[0] and SAID["harmless"].startswith(texts[0])
+    assert SAID["cue"] in texts[0] and SAID["harmless"].startswith(texts[0])
     assert finished == {0: "content_filter"}
     assert innocent(tap.text)
     events = frames(tap.text)
@@ -239,19 +246,21 @@ def test_stream_helper_tells_of_the_block(guarded, script, tap):
     said = script("toxic-late")
     text = ""
     with client(guarded.url, tap).chat.completions.stream(model=said.model, messages=QUESTION) as stream:
-        with pytest.raises(ContentFilterFinishReasonError):
-            for event in stream:
-                if event.type == "content.delta":
-                    text += event.delta
+        for event in stream:
+            if event.type == "content.delta":
+                text = event.snapshot
+                if SAID["cue"] in text:
                     said.go()
-    assert text and SAID["harmless"].startswith(text) and innocent(tap.text)
+        with pytest.raises(ContentFilterFinishReasonError):
+            stream.get_final_completion()
+    assert SAID["cue"] in text and SAID["harmless"].startswith(text) and innocent(tap.text)
 
 
 def test_stream_helper_gets_a_refusal(refusing, script, tap):
     said = script("toxic-late")
     with client(refusing.url, tap).chat.completions.stream(model=said.model, messages=QUESTION) as stream:
         for event in stream:
-            if event.type == "content.delta":
+            if event.type == "content.delta" and SAID["cue"] in event.snapshot:
                 said.go()
         (choice,) = stream.get_final_completion().choices
     assert (choice.finish_reason, choice.message.refusal) == ("stop", SAID["blocked"])
@@ -412,7 +421,7 @@ def test_broken_stream_never_looks_complete(guarded, script, tap, fault, helper)
         if helper:
             with completions.stream(model=said.model, messages=QUESTION) as stream:
                 for event in stream:
-                    if event.type == "content.delta":
+                    if event.type == "content.delta" and SAID["cue"] in event.snapshot:
                         said.go()
         else:
             collected(completions.create(model=said.model, messages=QUESTION, stream=True), said)
