@@ -11,6 +11,7 @@ from openai import ContentFilterFinishReasonError, DefaultHttpxClient, OpenAI
 from upstream import SAID
 
 QUESTION = [{"role": "system", "content": SAID["own_system"]}, {"role": "user", "content": SAID["question"]}]
+GONE = "wardline_stream_terminations_total"
 BIG = 123456789012345678901234567890  # no double holds it
 TOOLS = [
     {
@@ -26,7 +27,7 @@ TOOLS = [
 
 def client(url: str, tap, **more) -> OpenAI:
     http = DefaultHttpxClient(transport=tap, trust_env=False)
-    return OpenAI(base_url=f"{url}/v1", api_key=SAID["client_key"], http_client=http, timeout=40, **more)
+    return OpenAI(base_url=f"{url}/v1", api_key=SAID["client_key"], http_client=http, **{"timeout": 40, **more})
 
 
 def collected(chunks, script=None) -> tuple[dict[int, str], dict[int, str]]:
@@ -379,19 +380,31 @@ def test_revision_that_is_no_better_is_blocked(revising, script, tap):
 
 def test_client_that_leaves_in_the_middle_cancels_the_upstream(guarded, script, tap):
     said = script("hang")
+    before = guarded.metric(GONE, route="chat", reason="client_gone")
     stream = client(guarded.url, tap).chat.completions.create(model=said.model, messages=QUESTION, stream=True)
     next(chunk for chunk in stream if chunk.choices[0].delta.content)
     stream.close()
     assert said.ended() == "client_gone"
+    until(lambda: guarded.metric(GONE, route="chat", reason="client_gone") == before + 1)
 
 
 def test_client_that_gives_up_waiting_cancels_the_upstream(guarded, script, tap):
     said = script("silent")
     with pytest.raises(openai.APITimeoutError):
-        client(guarded.url, tap, max_retries=0).with_options(timeout=1.0).chat.completions.create(
+        client(guarded.url, tap, max_retries=0, timeout=1.0).chat.completions.create(
             model=said.model, messages=QUESTION
         )
     assert said.ended() == "client_gone"
+
+
+def test_client_that_leaves_during_a_revision_cancels_the_critic(revising, script, tap):
+    said = script("toxic-slow")
+    with pytest.raises(openai.APITimeoutError):
+        client(revising.url, tap, max_retries=0, timeout=2.0).chat.completions.create(
+            model=said.model, messages=QUESTION
+        )
+    assert said.ended(1) == "client_gone"
+    assert len(said.received()) == 2, "the reviser is not asked"
 
 
 def test_upstreams_own_errors_pass_and_are_retried(guarded, script, tap):

@@ -25,7 +25,7 @@ TOOLS = [
 
 def client(url: str, tap, **more) -> Anthropic:
     http = DefaultHttpxClient(transport=tap, trust_env=False)
-    return Anthropic(base_url=url, api_key=SAID["client_key"], http_client=http, timeout=40, **more)
+    return Anthropic(base_url=url, api_key=SAID["client_key"], http_client=http, **{"timeout": 40, **more})
 
 
 def collected(events, script=None) -> tuple[str, str | None]:
@@ -319,8 +319,16 @@ def test_client_that_leaves_in_the_middle_cancels_the_upstream(guarded, script, 
 def test_client_that_gives_up_waiting_cancels_the_upstream(guarded, script, tap):
     said = script("silent")
     with pytest.raises(anthropic.APITimeoutError):
-        client(guarded.url, tap, max_retries=0).with_options(timeout=1.0).messages.create(model=said.model, **QUESTION)
+        client(guarded.url, tap, max_retries=0, timeout=1.0).messages.create(model=said.model, **QUESTION)
     assert said.ended() == "client_gone"
+
+
+def test_client_that_leaves_during_a_revision_cancels_the_critic(revising, script, tap):
+    said = script("toxic-slow")
+    with pytest.raises(anthropic.APITimeoutError):
+        client(revising.url, tap, max_retries=0, timeout=2.0).messages.create(model=said.model, **QUESTION)
+    assert said.ended(1) == "client_gone"
+    assert len(said.received()) == 2, "the reviser is not asked"
 
 
 @pytest.mark.parametrize(("status", "kind"), [(429, "rate_limit_error"), (529, "overloaded_error")])

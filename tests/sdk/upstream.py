@@ -42,6 +42,7 @@ class Script:
     status: int = 200
     silent: bool = False  # nothing is sent before the gate opens
     revision: str = SAID["revised"]
+    slow_critic: bool = False  # the critic waits for the gate
 
     def deltas(self, choice: int) -> Iterator[str | None]:
         gated = False
@@ -66,6 +67,7 @@ SCRIPTS = {
     "toxic": Script(((TOXIC.strip(),),)),
     "toxic-late": Script(((HARMLESS, GATE, TOXIC),)),
     "toxic-stubborn": Script(((TOXIC.strip(),),), revision=TOXIC.strip()),
+    "toxic-slow": Script(((TOXIC.strip(),),), slow_critic=True),
     "toxic-second": Script(((HARMLESS,), (TOXIC.strip(),))),
     "two": Script(((HARMLESS,), (SAID["second"],))),
     "tool": Script(tools=tuple(SAID["tools"]), piece=3),
@@ -199,6 +201,8 @@ class _Exchange(BaseHTTPRequestHandler):
             one.sent = json.dumps(dialect.error(status))
             self._whole(status, one.sent, {"retry-after-ms": "20", "x-ratelimit-remaining-requests": "0"})
         elif (role := dialect.asked_as()) is not None:
+            if script.slow_critic:
+                self._await_gate(one.tag)
             one.sent = json.dumps(dialect.text_answer(opinion(role, dialect.question(), script)), ensure_ascii=False)
             self._whole(200, one.sent)
         elif one.body.get("stream"):
