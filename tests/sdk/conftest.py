@@ -31,10 +31,10 @@ class Scripted:
         """Opens the script's gate."""
         self._upstream.go(self._tag)
 
-    def ended(self) -> str:
-        """How the only answer ended, as the upstream saw it; waits for the end."""
-        until(lambda: [one.ended for one in self.received()] not in ([], [""]))
-        return self.received()[0].ended
+    def ended(self, nth: int = 0) -> str:
+        """How one of the answers ended, as the upstream saw it; waits for the end."""
+        until(lambda: any(one.ended for one in self.received()[nth:]))
+        return self.received()[nth].ended
 
 
 class Tap(httpx2.HTTPTransport):

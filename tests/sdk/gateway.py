@@ -42,7 +42,7 @@ def binary() -> Path:
     for path in found:
         if path.is_file():
             return path.resolve()
-    raise SystemExit(f"no binary at {' or '.join(map(str, found))}: run `make build`, or set WARDLINE_BIN")
+    raise FileNotFoundError(f"no binary at {' or '.join(map(str, found))}: run `make build`, or set WARDLINE_BIN")
 
 
 class Gateway:

@@ -28,6 +28,7 @@ fi
 unset OPENAI_BASE_URL OPENAI_API_KEY OPENAI_ORG_ID OPENAI_PROJECT_ID ANTHROPIC_BASE_URL ANTHROPIC_API_KEY ANTHROPIC_AUTH_TOKEN
 
 python=$venv/bin/python
+PYTHONPATH=$here "$python" -c 'import gateway; print("Binary:", gateway.binary())'
 "$python" -c 'import sys, openai, anthropic
 print(f"Python {sys.version.split()[0]}: openai {openai.__version__}, anthropic {anthropic.__version__}")'
 node -e 'const at = (name) => require(`${process.env.SDK_TEST_NODE}/node_modules/${name}/package.json`).version

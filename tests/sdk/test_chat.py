@@ -11,6 +11,7 @@ from openai import ContentFilterFinishReasonError, DefaultHttpxClient, OpenAI
 from upstream import SAID
 
 QUESTION = [{"role": "system", "content": SAID["own_system"]}, {"role": "user", "content": SAID["question"]}]
+GONE = "wardline_stream_terminations_total"
 BIG = 123456789012345678901234567890  # no double holds it
 TOOLS = [
     {
@@ -26,18 +27,18 @@ TOOLS = [
 
 def client(url: str, tap, **more) -> OpenAI:
     http = DefaultHttpxClient(transport=tap, trust_env=False)
-    return OpenAI(base_url=f"{url}/v1", api_key=SAID["client_key"], http_client=http, timeout=40, **more)
+    return OpenAI(base_url=f"{url}/v1", api_key=SAID["client_key"], http_client=http, **{"timeout": 40, **more})
 
 
 def collected(chunks, script=None) -> tuple[dict[int, str], dict[int, str]]:
-    """Text and finish reason of each choice; the script's gate is opened once text has come."""
+    """Text and finish reason of each choice; the script's gate is opened once most of the harmless text has come."""
     texts, finished = {}, {}
     for chunk in chunks:
         for choice in chunk.choices:
             texts[choice.index] = texts.get(choice.index, "") + (choice.delta.content or "")
             if choice.finish_reason:
                 finished[choice.index] = choice.finish_reason
-        if script and texts.get(0):
+        if script and SAID["cue"] in texts.get(0, ""):
             script.go()
     return texts, finished
 
@@ -193,6 +194,13 @@ def test_blocked_output(guarded, script, tap):
     assert len(said.received()) == tap.requests == 1
 
 
+def test_parse_helper_tells_of_the_block(guarded, script, tap):
+    said = script("toxic")
+    with pytest.raises(ContentFilterFinishReasonError):
+        client(guarded.url, tap).chat.completions.parse(model=said.model, messages=QUESTION)
+    assert innocent(tap.text)
+
+
 def test_blocked_output_as_a_refusal(refusing, script, tap):
     said = script("toxic")
     completion = client(refusing.url, tap).chat.completions.create(model=said.model, messages=QUESTION)
@@ -219,7 +227,7 @@ def test_blocked_from_the_first_word_of_a_stream(guarded, script, tap, include_u
         model=said.model, messages=QUESTION, stream=True, **options
     )
     texts, finished = collected(stream)
-    assert not texts.get(0) and finished == {0: "content_filter"}
+    assert SAID["toxic"].strip().startswith(texts.get(0, "")) and finished == {0: "content_filter"}
     assert innocent(tap.text) and frames(tap.text)[-1] == "[DONE]"
 
 
@@ -227,7 +235,7 @@ def test_blocked_in_the_middle_of_a_stream(guarded, script, tap):
     said = script("toxic-late")
     stream = client(guarded.url, tap).chat.completions.create(model=said.model, messages=QUESTION, stream=True)
     texts, finished = collected(stream, said)
-    assert texts[0] and SAID["harmless"].startswith(texts[0])
+    assert SAID["cue"] in texts[0] and SAID["harmless"].startswith(texts[0])
     assert finished == {0: "content_filter"}
     assert innocent(tap.text)
     events = frames(tap.text)
@@ -239,19 +247,21 @@ def test_stream_helper_tells_of_the_block(guarded, script, tap):
     said = script("toxic-late")
     text = ""
     with client(guarded.url, tap).chat.completions.stream(model=said.model, messages=QUESTION) as stream:
-        with pytest.raises(ContentFilterFinishReasonError):
-            for event in stream:
-                if event.type == "content.delta":
-                    text += event.delta
+        for event in stream:
+            if event.type == "content.delta":
+                text = event.snapshot
+                if SAID["cue"] in text:
                     said.go()
-    assert text and SAID["harmless"].startswith(text) and innocent(tap.text)
+        with pytest.raises(ContentFilterFinishReasonError):
+            stream.get_final_completion()
+    assert SAID["cue"] in text and SAID["harmless"].startswith(text) and innocent(tap.text)
 
 
 def test_stream_helper_gets_a_refusal(refusing, script, tap):
     said = script("toxic-late")
     with client(refusing.url, tap).chat.completions.stream(model=said.model, messages=QUESTION) as stream:
         for event in stream:
-            if event.type == "content.delta":
+            if event.type == "content.delta" and SAID["cue"] in event.snapshot:
                 said.go()
         (choice,) = stream.get_final_completion().choices
     assert (choice.finish_reason, choice.message.refusal) == ("stop", SAID["blocked"])
@@ -370,19 +380,31 @@ def test_revision_that_is_no_better_is_blocked(revising, script, tap):
 
 def test_client_that_leaves_in_the_middle_cancels_the_upstream(guarded, script, tap):
     said = script("hang")
+    before = guarded.metric(GONE, route="chat", reason="client_gone")
     stream = client(guarded.url, tap).chat.completions.create(model=said.model, messages=QUESTION, stream=True)
     next(chunk for chunk in stream if chunk.choices[0].delta.content)
     stream.close()
     assert said.ended() == "client_gone"
+    until(lambda: guarded.metric(GONE, route="chat", reason="client_gone") == before + 1)
 
 
 def test_client_that_gives_up_waiting_cancels_the_upstream(guarded, script, tap):
     said = script("silent")
     with pytest.raises(openai.APITimeoutError):
-        client(guarded.url, tap, max_retries=0).with_options(timeout=1.0).chat.completions.create(
+        client(guarded.url, tap, max_retries=0, timeout=1.0).chat.completions.create(
             model=said.model, messages=QUESTION
         )
     assert said.ended() == "client_gone"
+
+
+def test_client_that_leaves_during_a_revision_cancels_the_critic(revising, script, tap):
+    said = script("toxic-slow")
+    with pytest.raises(openai.APITimeoutError):
+        client(revising.url, tap, max_retries=0, timeout=2.0).chat.completions.create(
+            model=said.model, messages=QUESTION
+        )
+    assert said.ended(1) == "client_gone"
+    assert len(said.received()) == 2, "the reviser is not asked"
 
 
 def test_upstreams_own_errors_pass_and_are_retried(guarded, script, tap):
@@ -412,7 +434,7 @@ def test_broken_stream_never_looks_complete(guarded, script, tap, fault, helper)
         if helper:
             with completions.stream(model=said.model, messages=QUESTION) as stream:
                 for event in stream:
-                    if event.type == "content.delta":
+                    if event.type == "content.delta" and SAID["cue"] in event.snapshot:
                         said.go()
         else:
             collected(completions.create(model=said.model, messages=QUESTION, stream=True), said)

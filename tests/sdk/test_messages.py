@@ -25,20 +25,29 @@ TOOLS = [
 
 def client(url: str, tap, **more) -> Anthropic:
     http = DefaultHttpxClient(transport=tap, trust_env=False)
-    return Anthropic(base_url=url, api_key=SAID["client_key"], http_client=http, timeout=40, **more)
+    return Anthropic(base_url=url, api_key=SAID["client_key"], http_client=http, **{"timeout": 40, **more})
 
 
 def collected(events, script=None) -> tuple[str, str | None]:
-    """Text and stop reason; the script's gate is opened once text has come."""
+    """Text and stop reason; the script's gate is opened once most of the harmless text has come."""
     text, stop = "", None
     for event in events:
         if event.type == "content_block_delta" and event.delta.type == "text_delta":
             text += event.delta.text
-            if script:
+            if script and SAID["cue"] in text:
                 script.go()
         if event.type == "message_delta":
             stop = event.delta.stop_reason
     return text, stop
+
+
+def read(stream, script) -> None:
+    """Reads a helper's stream to its end; the script's gate is opened once most of the harmless text has come."""
+    text = ""
+    for piece in stream.text_stream:
+        text += piece
+        if SAID["cue"] in text:
+            script.go()
 
 
 def kinds(wire: str) -> list[str]:
@@ -190,7 +199,7 @@ def test_blocked_in_the_middle_of_a_stream(guarded, script, tap):
     said = script("toxic-late")
     stream = client(guarded.url, tap).messages.create(model=said.model, stream=True, **QUESTION)
     text, stop = collected(stream, said)
-    assert text and SAID["harmless"].startswith(text) and stop == "refusal"
+    assert SAID["cue"] in text and SAID["harmless"].startswith(text) and stop == "refusal"
     assert innocent(tap.text)
     assert [kind for kind in kinds(tap.text) if kind not in ("ping", "content_block_delta")] == [
         "message_start",
@@ -204,11 +213,10 @@ def test_blocked_in_the_middle_of_a_stream(guarded, script, tap):
 def test_stream_helper_tells_of_the_block(guarded, script, tap):
     said = script("toxic-late")
     with client(guarded.url, tap).messages.stream(model=said.model, **QUESTION) as stream:
-        for _ in stream.text_stream:
-            said.go()
+        read(stream, said)
         final = stream.get_final_message()
     assert final.stop_reason == "refusal"
-    assert final.content[0].text and SAID["harmless"].startswith(final.content[0].text) and innocent(tap.text)
+    assert SAID["cue"] in final.content[0].text and SAID["harmless"].startswith(final.content[0].text) and innocent(tap.text)
 
 
 # -- tools
@@ -311,8 +319,16 @@ def test_client_that_leaves_in_the_middle_cancels_the_upstream(guarded, script, 
 def test_client_that_gives_up_waiting_cancels_the_upstream(guarded, script, tap):
     said = script("silent")
     with pytest.raises(anthropic.APITimeoutError):
-        client(guarded.url, tap, max_retries=0).with_options(timeout=1.0).messages.create(model=said.model, **QUESTION)
+        client(guarded.url, tap, max_retries=0, timeout=1.0).messages.create(model=said.model, **QUESTION)
     assert said.ended() == "client_gone"
+
+
+def test_client_that_leaves_during_a_revision_cancels_the_critic(revising, script, tap):
+    said = script("toxic-slow")
+    with pytest.raises(anthropic.APITimeoutError):
+        client(revising.url, tap, max_retries=0, timeout=2.0).messages.create(model=said.model, **QUESTION)
+    assert said.ended(1) == "client_gone"
+    assert len(said.received()) == 2, "the reviser is not asked"
 
 
 @pytest.mark.parametrize(("status", "kind"), [(429, "rate_limit_error"), (529, "overloaded_error")])
@@ -342,8 +358,7 @@ def test_broken_stream_never_looks_complete(guarded, script, tap, fault, helper)
     with pytest.raises(anthropic.APIError):
         if helper:
             with messages.stream(model=said.model, **QUESTION) as stream:
-                for _ in stream.text_stream:
-                    said.go()
+                read(stream, said)
         else:
             collected(messages.create(model=said.model, stream=True, **QUESTION), said)
     assert said.received()[0].ended == {"reset": "reset", "close": "closed"}[fault]

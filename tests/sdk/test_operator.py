@@ -54,10 +54,12 @@ def test_a_stream_ends_under_the_policy_that_it_began_with(own_gateway, script, 
     sdk = client(own_gateway.url, tap)
     good = own_gateway.policy_file.read_text(encoding="utf-8")
     stream = sdk.chat.completions.create(model=said.model, messages=QUESTION, stream=True)
-    next(chunk for chunk in stream if chunk.choices[0].delta.content)
+    text = ""
+    while SAID["cue"] not in text:
+        text += next(stream).choices[0].delta.content or ""
+    before = own_gateway.metric("wardline_config_reloads_total", result="applied")
     rewrite(own_gateway.policy_file, good.replace("stages: [output]", "stages: [output]\n    mode: shadow"))
-    applied = {"result": "applied"}
-    until(lambda: own_gateway.metric("wardline_config_reloads_total", **applied) >= 1)
+    until(lambda: own_gateway.metric("wardline_config_reloads_total", result="applied") > before)
     said.go()
     assert [chunk.choices[0].finish_reason for chunk in stream][-1] == "content_filter"
 

@@ -4,7 +4,8 @@ The model name says what it answers: `script:NAME#TAG`. NAME is a key of SCRIPTS
 own, so that each test finds its requests among all received. Shapes are those of the providers' published types; each
 event of a stream is one write, and all of an answer's bytes are kept, so that a test can ask for the very same ones.
 
-A text may hold GATE: there the stream waits until the test says `go`, or until the client has left.
+A text may hold GATE: there the stream waits until the test says `go`, or until the client has left. What follows a
+gate comes as one delta, so that no verdict can fall in the middle of it.
 """
 
 from __future__ import annotations
@@ -41,11 +42,16 @@ class Script:
     status: int = 200
     silent: bool = False  # nothing is sent before the gate opens
     revision: str = SAID["revised"]
+    slow_critic: bool = False  # the critic waits for the gate
 
     def deltas(self, choice: int) -> Iterator[str | None]:
+        gated = False
         for part in self.choices[choice]:
             if part is GATE:
+                gated = True
                 yield GATE
+            elif gated:
+                yield part
             elif self.piece:
                 yield from (part[i : i + self.piece] for i in range(0, len(part), self.piece))
             else:
@@ -61,6 +67,7 @@ SCRIPTS = {
     "toxic": Script(((TOXIC.strip(),),)),
     "toxic-late": Script(((HARMLESS, GATE, TOXIC),)),
     "toxic-stubborn": Script(((TOXIC.strip(),),), revision=TOXIC.strip()),
+    "toxic-slow": Script(((TOXIC.strip(),),), slow_critic=True),
     "toxic-second": Script(((HARMLESS,), (TOXIC.strip(),))),
     "two": Script(((HARMLESS,), (SAID["second"],))),
     "tool": Script(tools=tuple(SAID["tools"]), piece=3),
@@ -194,6 +201,8 @@ class _Exchange(BaseHTTPRequestHandler):
             one.sent = json.dumps(dialect.error(status))
             self._whole(status, one.sent, {"retry-after-ms": "20", "x-ratelimit-remaining-requests": "0"})
         elif (role := dialect.asked_as()) is not None:
+            if script.slow_critic:
+                self._await_gate(one.tag)
             one.sent = json.dumps(dialect.text_answer(opinion(role, dialect.question(), script)), ensure_ascii=False)
             self._whole(200, one.sent)
         elif one.body.get("stream"):

@@ -28,7 +28,7 @@ function client(gateway, tap, more = {}) {
   return new OpenAI({ ...options, ...more }).chat.completions;
 }
 
-/** Text and finish reason of each choice; the script's gate is opened once text has come. */
+/** Text and finish reason of each choice; the script's gate is opened once most of the harmless text has come. */
 async function collected(chunks, said) {
   const texts = {};
   const finished = {};
@@ -37,7 +37,7 @@ async function collected(chunks, said) {
       texts[choice.index] = (texts[choice.index] ?? "") + (choice.delta.content ?? "");
       if (choice.finish_reason) finished[choice.index] = choice.finish_reason;
     }
-    if (said && texts[0]) await said.go();
+    if (said && texts[0]?.includes(SAID.cue)) await said.go();
   }
   return { texts, finished };
 }
@@ -144,7 +144,7 @@ test("blocked output", async () => {
 test("blocked in the middle of a stream", async () => {
   const [said, tap] = [script("toxic-late"), tapped()];
   const { texts, finished } = await collected(await client(guarded, tap).create({ model: said.model, messages, stream: true }), said);
-  assert.ok(texts[0] && SAID.harmless.startsWith(texts[0]));
+  assert.ok(texts[0].includes(SAID.cue) && SAID.harmless.startsWith(texts[0]));
   assert.deepEqual(finished, { 0: "content_filter" });
   assert.ok(innocent(tap.wire));
   assert.equal(last(tap.wire), "data: [DONE]");
@@ -154,13 +154,13 @@ test("stream helper tells of the block", async () => {
   const [said, tap] = [script("toxic-late"), tapped()];
   const runner = client(guarded, tap).stream({ model: said.model, messages });
   let text = "";
-  runner.on("content", (delta) => {
-    text += delta;
-    said.go();
+  runner.on("content", (_delta, soFar) => {
+    text = soFar;
+    if (text.includes(SAID.cue)) said.go();
   });
   const completion = await runner.finalChatCompletion();
   assert.equal(completion.choices[0].finish_reason, "content_filter");
-  assert.ok(text && SAID.harmless.startsWith(text) && innocent(tap.wire));
+  assert.ok(text.includes(SAID.cue) && SAID.harmless.startsWith(text) && innocent(tap.wire));
 });
 
 test("tool calls, whole", async () => {
@@ -237,7 +237,7 @@ for (const fault of ["reset", "close"]) {
       const reading = async () => {
         if (!helper) return collected(await completions.create({ model: said.model, messages, stream: true }), said);
         const runner = completions.stream({ model: said.model, messages });
-        runner.on("content", () => said.go());
+        runner.on("content", (_delta, text) => text.includes(SAID.cue) && said.go());
         return runner.done();
       };
       await raised(reading(), OpenAI.APIError);

@@ -22,13 +22,13 @@ function client(gateway, tap, more = {}) {
   return new Anthropic({ ...options, ...more }).messages;
 }
 
-/** Text and stop reason; the script's gate is opened once text has come. */
+/** Text and stop reason; the script's gate is opened once most of the harmless text has come. */
 async function collected(events, said) {
   let [text, stop] = ["", null];
   for await (const event of events) {
     if (event.type === "content_block_delta" && event.delta.type === "text_delta") {
       text += event.delta.text;
-      if (said) await said.go();
+      if (said && text.includes(SAID.cue)) await said.go();
     }
     if (event.type === "message_delta") stop = event.delta.stop_reason;
   }
@@ -121,7 +121,7 @@ test("blocked output", async () => {
 test("blocked in the middle of a stream", async () => {
   const [said, tap] = [script("toxic-late"), tapped()];
   const { text, stop } = await collected(await client(guarded, tap).create({ model: said.model, stream: true, ...question }), said);
-  assert.ok(text && SAID.harmless.startsWith(text));
+  assert.ok(text.includes(SAID.cue) && SAID.harmless.startsWith(text));
   assert.equal(stop, "refusal");
   assert.ok(innocent(tap.wire));
   assert.equal(kinds(tap.wire).at(-1), "message_stop");
@@ -130,10 +130,10 @@ test("blocked in the middle of a stream", async () => {
 test("stream helper tells of the block", async () => {
   const [said, tap] = [script("toxic-late"), tapped()];
   const stream = client(guarded, tap).stream({ model: said.model, ...question });
-  stream.on("text", () => said.go());
+  stream.on("text", (_delta, text) => text.includes(SAID.cue) && said.go());
   const final = await stream.finalMessage();
   assert.equal(final.stop_reason, "refusal");
-  assert.ok(final.content[0].text && SAID.harmless.startsWith(final.content[0].text) && innocent(tap.wire));
+  assert.ok(final.content[0].text.includes(SAID.cue) && SAID.harmless.startsWith(final.content[0].text) && innocent(tap.wire));
 });
 
 test("tool calls, whole", async () => {
@@ -204,7 +204,7 @@ for (const fault of ["reset", "close"]) {
       const reading = async () => {
         if (!helper) return collected(await messages.create({ model: said.model, stream: true, ...question }), said);
         const stream = messages.stream({ model: said.model, ...question });
-        stream.on("text", () => said.go());
+        stream.on("text", (_delta, text) => text.includes(SAID.cue) && said.go());
         return stream.done();
       };
       await raised(reading(), Anthropic.AnthropicError);
