@@ -79,18 +79,15 @@ impl Gateway {
     pub async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let started = Instant::now();
         let id = format!("req_{}", uuid::Uuid::now_v7().simple());
-        let dialect = intake::dialect_of(&request);
-        let (mut response, route) = match intake::route(&request) {
+        let (dialect, method) = (intake::dialect_of(&request), intake::method_of(&request));
+        let (outcome, route) = match intake::route(&request) {
             Ok(route) => (self.exchange(route, request, &id, started).await, route.route()),
             Err(refusal) => (Err(refusal), "none"),
         };
-        if let Err(refusal) = &response {
+        let mut response = outcome.unwrap_or_else(|refusal| {
             tracing::info!(request_id = id, route, status = refusal.status().as_u16(), "refused");
-        }
-        let mut response = match std::mem::replace(&mut response, Err(Refusal::unknown_route())) {
-            Ok(response) => response,
-            Err(refusal) => refusal.into_response(dialect, &id),
-        };
+            refusal.into_response(dialect, &id)
+        });
         let name = match dialect {
             Dialect::OpenAiChat => "x-request-id",
             Dialect::AnthropicMessages => "request-id",
@@ -98,7 +95,7 @@ impl Gateway {
         if let Ok(value) = HeaderValue::try_from(id) {
             response.headers_mut().insert(HeaderName::from_static(name), value);
         }
-        self.metrics.answered(route, "POST", response.status().as_u16());
+        self.metrics.answered(route, method, response.status().as_u16());
         response
     }
 

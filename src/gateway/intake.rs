@@ -23,6 +23,15 @@ pub(super) fn dialect_of<B>(request: &Request<B>) -> Dialect {
     if anthropic { Dialect::AnthropicMessages } else { Dialect::OpenAiChat }
 }
 
+/// The method as a word of a fixed set.
+pub(super) fn method_of<B>(request: &Request<B>) -> &'static str {
+    match *request.method() {
+        Method::POST => "POST",
+        Method::GET => "GET",
+        _ => "other",
+    }
+}
+
 /// The declared routes. A path is compared as it stands: nothing is decoded, merged or resolved, so that there is one
 /// way to write each and no two parts of the system can disagree about which it is.
 pub(super) fn route<B>(request: &Request<B>) -> Result<Dialect, Refusal> {
