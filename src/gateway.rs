@@ -109,6 +109,9 @@ impl Gateway {
         let view = self.policies.snapshot();
         let upstream = self.upstream(dialect)?;
         let (head, body) = intake::collect(request, &self.config).await?;
+        if let Some(sdk) = intake::retried_by(&head) {
+            self.metrics.client_retried(sdk);
+        }
         let timer = StageTimer::start();
         let mut call = Call::read(dialect, body, &Limits::default())
             .inspect_err(|error| self.metrics.unscannable(dialect.route(), error.kind()))?;

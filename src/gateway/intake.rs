@@ -32,6 +32,17 @@ pub(super) fn method_of<B>(request: &Request<B>) -> &'static str {
     }
 }
 
+/// The SDK that says that this request is its own retry, as a word of a fixed set.
+pub(super) fn retried_by(headers: &HeaderMap) -> Option<&'static str> {
+    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    text("x-stainless-retry-count").and_then(|count| count.parse::<u32>().ok()).filter(|count| *count > 0)?;
+    Some(match text("x-stainless-lang") {
+        Some("python") => "python",
+        Some("js") => "js",
+        _ => "other",
+    })
+}
+
 /// The declared routes. A path is compared as it stands: nothing is decoded, merged or resolved, so that there is one
 /// way to write each and no two parts of the system can disagree about which it is.
 pub(super) fn route<B>(request: &Request<B>) -> Result<Dialect, Refusal> {

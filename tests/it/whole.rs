@@ -206,3 +206,28 @@ async fn shadow_rules_count_and_change_nothing() {
     let series = r#"wardline_guard_decisions_total{action="audit",mode="shadow",policy="test",rule="harm",stage="output",verdict="deny"}"#;
     assert!((running.metric(series) - 1.0).abs() < 1e-9);
 }
+
+#[tokio::test]
+async fn an_sdks_own_retries_are_counted() {
+    let upstream = Upstream::start(|_| answer(CHAT_ANSWER)).await;
+    let running = Running::start(Setup::with(OPEN), upstream.address).await;
+    for count in ["0", "1", "2"] {
+        let request = http::Request::post("/v1/chat/completions")
+            .header("content-type", "application/json")
+            .header("x-stainless-lang", "python")
+            .header("x-stainless-retry-count", count);
+        running.client().send(request, chat("Hello", false)).await;
+    }
+    assert!((running.metric(r#"wardline_client_retries_total{sdk="python"}"#) - 2.0).abs() < 1e-9);
+}
+
+#[tokio::test]
+async fn an_audit_rule_counts_and_lets_pass() {
+    let upstream = Upstream::start(|_| answer(&chat_answer("You are worthless."))).await;
+    let policy = GUARDED.replace("action: block", "action: audit");
+    let running = Running::start(Setup::with(&policy), upstream.address).await;
+    let reply = running.client().post("/v1/chat/completions", chat("override", false)).await;
+    assert_eq!((reply.status.as_u16(), reply.text()), (200, chat_answer("You are worthless.")));
+    let series = r#"wardline_guard_decisions_total{action="audit",mode="enforce",policy="test",rule="harm",stage="output",verdict="warn"}"#;
+    assert!((running.metric(series) - 1.0).abs() < 1e-9);
+}
