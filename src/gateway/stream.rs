@@ -22,6 +22,8 @@ use crate::upstream::{self, Answer};
 const AHEAD: usize = 4;
 /// How long a client may leave its socket unread.
 const WRITE_PATIENCE: Duration = Duration::from_mins(2);
+/// How long the end of a finished upstream body is waited for.
+const LAST_BYTES: Duration = Duration::from_millis(500);
 /// Silence after which a comment shows that the stream lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -99,7 +101,14 @@ impl Flow {
         }
         self.hold(0);
         self.trace.exchange.stream_ended(end.as_str());
-        self.guard.finish();
+        let Self { mut upstream, guard, client, .. } = self;
+        guard.finish();
+        // The client has everything, and is told so by this.
+        drop(client);
+        if let End::Completed = end {
+            // Read to its very end, a connection can serve the next call; whatever else comes is nobody's.
+            let _more = timeout(LAST_BYTES, upstream.chunk()).await;
+        }
     }
 
     /// Reads, judges and releases until the upstream has ended or something ends the stream early.

@@ -37,6 +37,25 @@ async fn a_client_that_leaves_cancels_the_upstream() {
 }
 
 #[tokio::test]
+async fn one_upstream_connection_serves_one_call_after_the_other() {
+    for policy in [OPEN, GUARDED] {
+        let upstream = Upstream::start(|request| {
+            let stream = request.body.contains("\"stream\":true");
+            if stream { sse(&[EVENT, LAST], 0) } else { json(CHAT_ANSWER) }
+        })
+        .await;
+        let running = Running::start(Setup::with(policy), upstream.address).await;
+        for round in 0..6 {
+            let reply = running.client().post("/v1/chat/completions", chat("Hello", round % 2 == 0)).await;
+            assert_eq!(reply.status, 200);
+            // The body's end is read just after the client has got its last byte.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!((upstream.requests().len(), upstream.connections()), (6, 1));
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_before_the_answer_cancels_the_upstream() {
     let mut upstream = Upstream::start(|_| vec![Step::Hold]).await;
     let running = Running::start(Setup::with(GUARDED), upstream.address).await;

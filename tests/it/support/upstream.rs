@@ -1,6 +1,7 @@
 //! A scripted provider, byte for byte: it records what it was asked and plays the steps that the test gives it.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -80,6 +81,7 @@ type Script = dyn Fn(&Recorded) -> Vec<Step> + Send + Sync;
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<Recorded>>>,
+    connections: Arc<AtomicUsize>,
     /// How many connections the other side has closed while a script held them.
     left: watch::Receiver<usize>,
 }
@@ -91,18 +93,26 @@ impl Upstream {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (gone, left) = watch::channel(0);
         let (script, record): (Arc<Script>, _) = (Arc::new(script), Arc::clone(&requests));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let accepted = Arc::clone(&connections);
         tokio::spawn(async move {
             while let Ok((stream, _peer)) = listener.accept().await {
+                accepted.fetch_add(1, Ordering::SeqCst);
                 let (script, record, gone) = (Arc::clone(&script), Arc::clone(&record), gone.clone());
                 tokio::spawn(Box::pin(async move { converse(stream, &*script, &record, &gone).await }));
             }
         });
-        Self { address, requests, left }
+        Self { address, requests, connections, left }
     }
 
     /// Everything that arrived so far.
     pub(crate) fn requests(&self) -> Vec<Recorded> {
         self.requests.lock().unwrap().clone()
+    }
+
+    /// How many connections were made.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// Waits until the other side has closed so many held connections.
