@@ -22,7 +22,7 @@ class Scripted:
     def __init__(self, upstream: Upstream, name: str) -> None:
         self._upstream = upstream
         self._tag = uuid.uuid4().hex[:12]
-        self.model = f"script:{name}#{self._tag}"
+        self.model = f"script:{name}@{self._tag}"
 
     def received(self) -> list[Received]:
         return self._upstream.received(self._tag)

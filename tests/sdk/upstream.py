@@ -1,6 +1,6 @@
 """A scripted provider in both dialects, on a loopback port of its own.
 
-The model name says what it answers: `script:NAME#TAG`. NAME is a key of SCRIPTS (or `error-STATUS`), TAG is the test's
+The model name says what it answers: `script:NAME@TAG`. NAME is a key of SCRIPTS (or `error-STATUS`), TAG is the test's
 own, so that each test finds its requests among all received. Shapes are those of the providers' published types; each
 event of a stream is one write, and all of an answer's bytes are kept, so that a test can ask for the very same ones.
 
@@ -82,7 +82,7 @@ SCRIPTS = {
 
 
 def scripted(model: str) -> Script:
-    name = model.removeprefix("script:").split("#")[0]
+    name = model.removeprefix("script:").split("@")[0]
     if name.startswith("error-"):
         return Script(status=int(name.removeprefix("error-")))
     return SCRIPTS[name]
@@ -184,7 +184,7 @@ class _Exchange(BaseHTTPRequestHandler):
         body = json.loads(raw)
         headers = {name.lower(): value for name, value in self.headers.items()}
         model = body["model"]
-        one = Received(self.path, headers, body, tag=model.partition("#")[2])
+        one = Received(self.path, headers, body, tag=model.partition("@")[2])
         nth = self.server.upstream.note(one)
         dialect = {"/v1/chat/completions": Chat, "/v1/messages": Messages}[self.path](body)
         script = scripted(model)

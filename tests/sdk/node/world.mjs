@@ -33,7 +33,7 @@ export function script(name) {
   const ask = async (what) => (await fetch(`${upstream}/-/${what}?tag=${tag}`)).json();
   const received = () => ask("received");
   return {
-    model: `script:${name}#${tag}`,
+    model: `script:${name}@${tag}`,
     received,
     go: () => ask("go"),
     async ended() {
