@@ -140,7 +140,7 @@ impl fmt::Display for Label {
 }
 
 /// A text's scores.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Scores {
     /// Probabilities in the order of [`Classifier::labels`], each the largest over all windows.
     pub values: Vec<f32>,

@@ -4,13 +4,19 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::timeout;
 
+use super::passage::passages;
 use super::pattern::PatternSet;
 use crate::api::Origin;
 use crate::classify::{Classifier, ScoreError, Scores};
 use crate::policy::{Action, Bound, Guard, Mode, OnError, Policy, Rule, Snapshot};
 use crate::telemetry::{Decision, Metrics};
+
+/// Texts of one request that wait for the scheduler at one time, so that one long conversation leaves room for others.
+pub(super) const ABREAST: usize = 8;
 
 /// A policy and what this room compiled from it, as one request sees it from first to last byte.
 pub type View = Arc<Snapshot<Armed>>;
@@ -162,10 +168,10 @@ impl Guards {
             return Ok(());
         };
         let started = Instant::now();
-        let outcome = score(classifier, subject.text, patience).await;
+        let outcome = timeout(patience, score(classifier, subject)).await;
         let took = started.elapsed();
         match outcome {
-            Ok(scores) => {
+            Ok(Ok(scores)) => {
                 for (index, rule, bounds) in rules {
                     self.metrics.guard_evaluated(&rule.id, subject.stage.as_str(), "ok", took);
                     judgement.findings.extend(worst(bounds, &scores).map(|(bound, score)| {
@@ -174,7 +180,8 @@ impl Guards {
                 }
                 Ok(())
             }
-            Err((reason, passing)) => self.failed(&rules, subject.stage, reason, passing, took),
+            Ok(Err(error)) => self.failed(&rules, subject.stage, reason(&error), took),
+            Err(_elapsed) => self.failed(&rules, subject.stage, ("timeout", true), took),
         }
     }
 
@@ -183,8 +190,7 @@ impl Guards {
         &self,
         rules: &[(usize, &Rule, &[Bound])],
         stage: Stage,
-        reason: &'static str,
-        passing: bool,
+        (reason, passing): (&'static str, bool),
         took: Duration,
     ) -> Result<(), Failure> {
         let outcome = if reason == "timeout" { "timeout" } else { "error" };
@@ -285,15 +291,38 @@ fn blocks(policy: &Policy, finding: &Finding) -> bool {
     enforced(policy, finding) == Some(Action::Block)
 }
 
-async fn score(classifier: &Classifier, text: &str, patience: Duration) -> Result<Scores, (&'static str, bool)> {
-    match timeout(patience, classifier.score(Arc::from(text))).await {
-        Ok(Ok(scores)) => Ok(scores),
-        Ok(Err(ScoreError::Overloaded)) => Err(("overload", true)),
-        Ok(Err(ScoreError::TooLong { .. })) => Err(("too_long", false)),
-        Ok(Err(ScoreError::NotFinite)) => Err(("not_finite", true)),
-        Ok(Err(ScoreError::WorkerLost)) => Err(("worker_lost", true)),
-        Ok(Err(_)) => Err(("error", true)),
-        Err(_elapsed) => Err(("timeout", true)),
+/// The largest score of each label: over the text as a whole and, for answers, over each of its sentences.
+async fn score(classifier: &Classifier, subject: &Subject<'_>) -> Result<Scores, ScoreError> {
+    let text = subject.text;
+    let mut views = vec![text];
+    if matches!(subject.origin, Origin::Output | Origin::Reasoning) {
+        let passages = passages(text, subject.fresh.start).into_iter().map(|passage| &text[passage]);
+        views.extend(passages.filter(|passage| passage.len() < text.len() && !passage.trim().is_empty()));
+    }
+    let scored: Vec<_> = views.into_iter().map(|view| classifier.score(Arc::from(view))).collect();
+    stream::iter(scored)
+        .buffered(ABREAST)
+        .try_fold(Scores::default(), |best, scores| future::ok(larger(best, scores)))
+        .await
+}
+
+/// Label by label the larger one.
+fn larger(best: Scores, scores: Scores) -> Scores {
+    if best.values.is_empty() {
+        return scores;
+    }
+    let values = best.values.iter().zip(&scores.values).map(|(a, b)| a.max(*b)).collect();
+    Scores { values, windows: best.windows + scores.windows, tokens: best.tokens + scores.tokens }
+}
+
+/// A fixed word for what went wrong, and whether trying again later may help.
+fn reason(error: &ScoreError) -> (&'static str, bool) {
+    match error {
+        ScoreError::Overloaded => ("overload", true),
+        ScoreError::TooLong { .. } => ("too_long", false),
+        ScoreError::NotFinite => ("not_finite", true),
+        ScoreError::WorkerLost => ("worker_lost", true),
+        ScoreError::Failed(_) => ("error", true),
     }
 }
 

@@ -2,12 +2,9 @@
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::judge::{self, Failure, Finding, Guards, Judgement, Stage, Subject, View};
+use super::judge::{self, ABREAST, Failure, Finding, Guards, Judgement, Stage, Subject, View};
 use crate::api::{Call, Reply, Segment};
 use crate::policy::Action;
-
-/// Texts of one request that wait for the scheduler at one time, so that one long conversation leaves room for others.
-const ABREAST: usize = 8;
 
 /// Something that was judged and may travel on. Only this room can make one.
 #[derive(Debug)]

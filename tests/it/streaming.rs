@@ -269,3 +269,15 @@ async fn usage_is_counted_and_the_terminations_too() {
     let (running, _) = fetch(GUARDED, "/v1/messages", whole(&message_stream(HARMFUL))).await;
     running.wait_for(r#"wardline_stream_terminations_total{reason="blocked",route="messages"}"#, 1.0).await;
 }
+
+#[tokio::test]
+async fn a_harmful_sentence_is_seen_after_harmless_ones_word_by_word() {
+    let calm = "The sea is wide and blue today and the wind is mild and warm. ".repeat(3);
+    let text = format!("{calm}This is one threat and nothing else, dear reader. {calm}");
+    let words: Vec<&str> = text.split_inclusive(' ').collect();
+    let pieces: Vec<Vec<u8>> =
+        chat_stream(&words).split_inclusive("\n\n").map(|event| event.as_bytes().to_vec()).collect();
+    let answer = fetch(GUARDED, "/v1/chat/completions", pieces).await.1;
+    assert!(!answer.contains("threat") && answer.contains("content_filter"), "{answer}");
+    assert!(format!("{calm}This is one ").starts_with(&content(&answer)), "{answer}");
+}

@@ -231,3 +231,13 @@ async fn an_audit_rule_counts_and_lets_pass() {
     let series = r#"wardline_guard_decisions_total{action="audit",mode="enforce",policy="test",rule="harm",stage="output",verdict="warn"}"#;
     assert!((running.metric(series) - 1.0).abs() < 1e-9);
 }
+
+#[tokio::test]
+async fn a_harmful_sentence_is_seen_among_harmless_ones() {
+    let calm = "The sea is wide and blue today and the wind is mild and warm. ".repeat(3);
+    let text = format!("{calm}This is a threat and nothing else, dear. {calm}");
+    let upstream = Upstream::start(move |_| answer(&chat_answer(&text))).await;
+    let running = Running::start(Setup::with(GUARDED), upstream.address).await;
+    let reply = running.client().post("/v1/chat/completions", chat("Hello", false)).await;
+    assert_eq!(reply.json()["choices"][0]["finish_reason"], "content_filter", "{}", reply.text());
+}

@@ -6,12 +6,13 @@ use wardline::classify::{Backend, BackendError, Classifier, Config, Frame, Label
 use wardline::telemetry::Metrics;
 
 /// Words with a meaning, by token.
-const WORDS: &[&str] = &["override", "worthless", "boom", "nan", "fail"];
+const WORDS: &[&str] = &["override", "worthless", "boom", "nan", "fail", "threat"];
 
 struct Scripted;
 
 /// Three labels: `prompt_attack.attack` on "override", `harm.harassment` on "worthless", `harm.hate` never. "boom"
-/// panics, "nan" scores not-a-number, "fail" is a backend error.
+/// panics, "nan" scores not-a-number, "fail" is a backend error. "threat" is harassment among at most ten words, and
+/// lost among more, as real models lose a short harm in much harmless text.
 pub(crate) fn scripted(metrics: &Metrics) -> Classifier {
     let label = |head: &str, name: &str| Label {
         head: head.to_owned(),
@@ -60,7 +61,11 @@ impl Backend for Scripted {
                         0.1
                     }
                 };
-                Ok(vec![score(has("override")), score(has("worthless")), score(false)])
+                Ok(vec![
+                    score(has("override")),
+                    score(has("worthless") || (has("threat") && window.len() <= 12)),
+                    score(false),
+                ])
             })
             .collect()
     }
