@@ -4,8 +4,8 @@ The model name says what it answers: `script:NAME@TAG`. NAME is a key of SCRIPTS
 own, so that each test finds its requests among all received. Shapes are those of the providers' published types; each
 event of a stream is one write, and all of an answer's bytes are kept, so that a test can ask for the very same ones.
 
-A text may hold GATE: there the stream waits until the test says `go`, or until the client has left. What follows a
-gate comes as one delta, so that no verdict can fall in the middle of it.
+
+
 """
 
 from __future__ import annotations
@@ -45,13 +45,9 @@ class Script:
     slow_critic: bool = False  # the critic waits for the gate
 
     def deltas(self, choice: int) -> Iterator[str | None]:
-        gated = False
         for part in self.choices[choice]:
             if part is GATE:
-                gated = True
                 yield GATE
-            elif gated:
-                yield part
             elif self.piece:
                 yield from (part[i : i + self.piece] for i in range(0, len(part), self.piece))
             else:

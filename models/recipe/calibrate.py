@@ -1,0 +1,134 @@
+"""Calibration of the logits on val, and thresholds at a fixed false-positive rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .data import Example
+from .scoring import Array, softmax
+
+RATES = {"fpr_0.5": 0.005, "fpr_1": 0.01}
+
+
+def strongest(attack: Array) -> Array:
+    """The logits of the window with the highest attack probability."""
+    row: Array = attack[int(np.argmin(softmax(attack)[:, 0]))]
+    return row
+
+
+def fit_attack(logits: Array, target: NDArray[np.int64], weight: Array) -> tuple[float, Array]:
+    """Temperature and per-class shift that minimise the weighted log loss (shift kept small)."""
+    x, y, w = torch.tensor(logits), torch.tensor(target), torch.tensor(weight)
+    log_scale, shift = torch.zeros(1, dtype=torch.float64, requires_grad=True), torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_scale, shift], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = (torch.nn.functional.cross_entropy(x * log_scale.exp() + shift, y, reduction="none") * w).sum() / w.sum() + 1e-3 * (
+            shift**2
+        ).sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return float(log_scale.detach().exp()), (shift - shift.mean()).detach().numpy()
+
+
+def fit_platt(logits: Array, target: Array, weight: Array) -> tuple[float, float]:
+    """Scale and shift of one sigmoid."""
+    x, y, w = torch.tensor(logits), torch.tensor(target), torch.tensor(weight)
+    log_scale, shift = torch.zeros(1, dtype=torch.float64, requires_grad=True), torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_scale, shift], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = (
+            torch.nn.functional.binary_cross_entropy_with_logits(x * log_scale.exp() + shift, y, reduction="none") * w
+        ).sum() / w.sum() + 1e-3 * (log_scale**2 + shift**2).sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return float(log_scale.detach().exp()), float(shift.detach())
+
+
+def balance(groups: list[str]) -> Array:
+    """Weights that give each source the square root of its size."""
+    names, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    del names
+    return 1.0 / np.sqrt(counts[inverse].astype(np.float64))
+
+
+def benign_for_attack(example: Example) -> bool:
+    """Counts for the false positives of the attack head: the benign kinds, generated ones included."""
+    return (
+        example.attack == 0
+        and example.group != "attack/harmful_no_technique"
+        and not example.group.startswith("harm/")
+        and not any(example.harm)
+    )
+
+
+# "none" rows that are no evidence of harmlessness: labels that hang on unreadable emoji, "not sexist" (but perhaps hateful
+# otherwise), answers to jailbreaks.
+UNSURE = {"harm/hatemoji", "harm/edos_sexism", "harm/gptfuzz_responses", "attack/edos_posts", "attack/harmful_no_technique"}
+# Texts chosen or written because they are close to harm; ordinary traffic is not made of them.
+CONTESTED = {
+    *("harm/tdavidson_tweets", "harm/toxigen_annotated", "harm/surge_toxicity"),
+    *("gen/polite", "gen/self_harm_safe", "gen/sexual_safe", "gen/violence_safe"),
+}
+CONTESTED_SHARE = 0.1
+FLOOR = 0.25
+"""No threshold below this calibrated probability, however quiet val is."""
+
+
+def benign_for_harm(example: Example) -> bool:
+    """Counts for the false positives of the harm head."""
+    return not any(example.harm) and example.attack == 0 and min(example.harm_weight) >= 0.4 and example.group not in UNSURE
+
+
+def population(examples: Sequence[Example]) -> Array:
+    """Weights of the benign texts: contested ones make up a tenth."""
+    contested = np.array([e.group in CONTESTED for e in examples])
+    n, k = len(examples), int(contested.sum())
+    if k in (0, n):
+        return np.full(n, 1.0 / n)
+    return np.where(contested, CONTESTED_SHARE / k, (1 - CONTESTED_SHARE) / (n - k))
+
+
+def quantile_threshold(scores: Array, rate: float, weight: Array | None = None) -> float:
+    """Smallest score that at most ``rate`` of the (weighted) population exceeds strictly."""
+    w = np.full(len(scores), 1.0 / len(scores)) if weight is None else weight
+    order = np.argsort(-scores, kind="stable")
+    above = np.cumsum(w[order])  # weight of the scores down to and including this one
+    return float(scores[order][int(np.searchsorted(above, rate, side="right"))]) if rate < above[-1] else float(scores.min())
+
+
+def shared_thresholds(scores: Array, rate: float, weight: Array, floor: float = FLOOR) -> Array:
+    """One threshold a column such that all columns together flag at most ``rate`` of the population.
+
+    The budget is shared evenly: every column is cut at the same quantile, which is widened until the union is
+    spent.
+    """
+
+    def cut(share: float) -> Array:
+        return np.maximum([quantile_threshold(scores[:, j], share, weight) for j in range(scores.shape[1])], floor)
+
+    low, high = 0.0, rate
+    for _ in range(40):
+        middle = (low + high) / 2
+        if float(weight[(scores > cut(middle)).any(axis=1)].sum()) <= rate:
+            low = middle
+        else:
+            high = middle
+    return cut(low)
+
+
+def expected_calibration_error(p: Array, y: Array, bins: int = 10) -> float:
+    """Mean gap between confidence and frequency over equal-width bins."""
+    which = np.minimum((p * bins).astype(int), bins - 1)
+    return float(sum(abs(p[which == b].mean() - y[which == b].mean()) * (which == b).mean() for b in range(bins) if (which == b).any()))
