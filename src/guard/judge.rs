@@ -271,6 +271,11 @@ pub(super) fn any_applies(policy: &Policy, stage: Stage, origin: Origin) -> bool
     policy.rules.iter().any(|rule| applies(rule, stage, origin))
 }
 
+/// Whether a classifier looks at a text of this stage and origin.
+pub(super) fn classifies(policy: &Policy, stage: Stage, origin: Origin) -> bool {
+    policy.rules.iter().any(|rule| matches!(rule.guard, Guard::Classifier { .. }) && applies(rule, stage, origin))
+}
+
 fn applies(rule: &Rule, stage: Stage, origin: Origin) -> bool {
     looks(rule, stage) && rule.origins.as_ref().is_none_or(|origins| origins.contains(&origin))
 }
@@ -307,12 +312,11 @@ async fn score(classifier: &Classifier, subject: &Subject<'_>) -> Result<Scores,
 }
 
 /// Label by label the larger one.
-fn larger(best: Scores, scores: Scores) -> Scores {
-    if best.values.is_empty() {
-        return scores;
+fn larger(best: Scores, mut scores: Scores) -> Scores {
+    for (score, other) in scores.values.iter_mut().zip(best.values) {
+        *score = score.max(other);
     }
-    let values = best.values.iter().zip(&scores.values).map(|(a, b)| a.max(*b)).collect();
-    Scores { values, windows: best.windows + scores.windows, tokens: best.tokens + scores.tokens }
+    Scores { values: scores.values, windows: best.windows + scores.windows, tokens: best.tokens + scores.tokens }
 }
 
 /// A fixed word for what went wrong, and whether trying again later may help.

@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn what_was_released_long_ago_is_left_out() {
         let text = "This sentence is long enough to stand alone. And this one is still arriving, word by wo";
-        assert_eq!(passages(text, 60), [44..text.len()], "a sentence under way is taken from its beginning");
+        let left: Vec<&str> = passages(text, 60).into_iter().map(|range| &text[range]).collect();
+        assert_eq!(left, [&text[44..]], "a sentence under way is taken from its beginning");
     }
 
     proptest! {

@@ -16,7 +16,7 @@ use super::pattern::{PatternSet, Settled};
 use super::whole::Cleared;
 use super::window::{Shape, Window};
 use crate::api::{Channel, Close, Dialect, Event, Lane, Origin, Transcript, Usage};
-use crate::policy::{Action, StreamSettings};
+use crate::policy::Action;
 
 /// Bytes of one stream that may wait for a verdict. A tool call or an unbroken run of text beyond it ends the stream.
 const MAX_HELD: usize = 1024 * 1024;
@@ -269,7 +269,7 @@ impl StreamGuard {
 impl LaneState {
     fn new(lane: Lane, view: &View) -> Self {
         Self {
-            window: Window::new(shape(&view.policy.stream)),
+            window: Window::new(shape(view, lane.channel)),
             since: None,
             closed: false,
             whole: matches!(lane.channel, Channel::ToolArgs(_)),
@@ -354,11 +354,14 @@ fn origin(channel: Channel) -> Origin {
     }
 }
 
-fn shape(settings: &StreamSettings) -> Shape {
+/// Without a classifier there is nothing to gather text for: recognisers look at each piece as it comes.
+fn shape(view: &View, channel: Channel) -> Shape {
+    let settings = &view.policy.stream;
     let bytes = |chars: u32| usize::try_from(chars).unwrap_or(usize::MAX);
+    let gathers = judge::classifies(&view.policy, Stage::Output, origin(channel));
     Shape {
-        first: bytes(settings.first_window_chars),
-        later: bytes(settings.window_chars),
+        first: if gathers { bytes(settings.first_window_chars) } else { 1 },
+        later: if gathers { bytes(settings.window_chars) } else { 1 },
         context: bytes(settings.overlap_chars).max(PatternSet::CONTEXT),
         hold: settings.hold,
     }
