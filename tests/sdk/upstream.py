@@ -4,8 +4,7 @@ The model name says what it answers: `script:NAME@TAG`. NAME is a key of SCRIPTS
 own, so that each test finds its requests among all received. Shapes are those of the providers' published types; each
 event of a stream is one write, and all of an answer's bytes are kept, so that a test can ask for the very same ones.
 
-
-
+A text may hold GATE: there the stream waits until the test says `go`, or until the client has left.
 """
 
 from __future__ import annotations
