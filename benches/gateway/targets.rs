@@ -66,7 +66,10 @@ impl Target {
                     return Err(Missing::Needed("the ONNX Runtime library is missing; run `make ort`".into()));
                 }
                 if !model.is_file() {
-                    return Err(Missing::Needed(format!("{} is missing; it belongs to the repository", model.display())));
+                    return Err(Missing::Needed(format!(
+                        "{} is missing; it belongs to the repository",
+                        model.display()
+                    )));
                 }
                 Ok(())
             }
