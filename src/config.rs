@@ -16,6 +16,8 @@ use crate::{classify, gateway, pairs, policy, server, upstream};
 /// A configuration that can be acted on.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file that it was read from.
+    pub file: PathBuf,
     /// Listeners, TLS and connection limits.
     pub server: server::Config,
     /// Limits of requests and answers.
@@ -54,16 +56,17 @@ pub enum ConfigError {
     /// It cannot be read or is not what was expected.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// It is well formed and makes no sense.
-    #[error("{}: {key}: {reason}", path.display())]
-    Senseless {
+    /// It could not be opened.
+    #[error("{}: {source}; expected the process configuration there, or another one by --config FILE", path.display())]
+    Missing {
         /// The file.
         path: PathBuf,
-        /// The key.
-        key: String,
-        /// What was expected.
-        reason: String,
+        /// Why.
+        source: std::io::Error,
     },
+    /// It is well formed and makes no sense.
+    #[error("{0}")]
+    Senseless(String),
 }
 
 /// The file, word for word.
@@ -112,10 +115,11 @@ impl Default for Limits {
 impl Config {
     /// Reads and checks one file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let written: Written = yaml::read(path)?;
-        let senseless = |key: &str, reason: &str| {
-            Err(ConfigError::Senseless { path: path.to_owned(), key: key.to_owned(), reason: reason.to_owned() })
-        };
+        let written: Written = yaml::read(path).map_err(|error| match error {
+            Unreadable::Read { path, source } => ConfigError::Missing { path, source },
+            mistake @ Unreadable::Mistake(_) => mistake.into(),
+        })?;
+        let senseless = |key: &str, reason: &str| Err(ConfigError::Senseless(yaml::mistake_with(path, key, reason)));
         if written.listen == written.admin && written.listen.port() != 0 {
             return senseless("admin", "expected another address than `listen`");
         }
@@ -134,12 +138,19 @@ impl Config {
         if written.limits.max_connections == 0 || written.limits.max_request_bytes == 0 {
             return senseless("limits", "expected limits above 0");
         }
-        Ok(written.checked(path.parent().unwrap_or(Path::new(""))))
+        Ok(written.checked(path))
+    }
+
+    /// Tells a room's complaint about its part of the configuration, `key: what is wrong`, with its place in the file.
+    pub fn complaint(&self, complaint: &str) -> String {
+        let (key, message) = complaint.split_once(": ").unwrap_or(("", complaint));
+        yaml::mistake_with(&self.file, key, message)
     }
 }
 
 impl Written {
-    fn checked(mut self, base: &Path) -> Config {
+    fn checked(mut self, file: &Path) -> Config {
+        let base = file.parent().unwrap_or(Path::new(""));
         let based = |path: &mut PathBuf| *path = base.join(&*path);
         based(&mut self.policies.dir);
         if let Some(tls) = &mut self.tls {
@@ -158,6 +169,7 @@ impl Written {
         }
         let limits = self.limits;
         Config {
+            file: file.to_owned(),
             server: server::Config {
                 listen: self.listen,
                 admin: self.admin,

@@ -108,6 +108,19 @@ pub enum LoadError {
     Thread(#[source] io::Error),
 }
 
+impl LoadError {
+    /// The setting of the process configuration that it is about.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Runtime { .. } => "classifier.runtime".to_owned(),
+            Self::Gpu(_) => "classifier.device".to_owned(),
+            Self::Setting { name, .. } => format!("classifier.{name}"),
+            Self::Thread(_) => "classifier.threads".to_owned(),
+            _ => "classifier.dir".to_owned(),
+        }
+    }
+}
+
 /// How far a score may lie from the one in the manifest: int8 kernels differ a little between processors.
 const SELF_TEST_WITHIN: f32 = 0.05;
 

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::guard::{self, Guards, PatternSet};
 use crate::pairs::Spool;
-use crate::policy::{Known, KnownLabel, Store, Watch};
+use crate::policy::{Known, KnownLabel, PolicyError, Store, Watch};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
@@ -22,21 +22,26 @@ pub(super) struct Parts {
 
 /// Loads models, policies and keys. Every failure names what to mend.
 pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String>) -> Result<Parts, Failed> {
-    let told = |error: &dyn std::error::Error| Failed::Told(error.to_string());
+    let told = |complaint: String| Failed::Told(config.complaint(&complaint));
     let metrics = Arc::new(Metrics::new().map_err(|error| Failed::Ran(error.to_string()))?);
     let upstreams = config
         .upstreams
         .iter()
         .map(|(name, upstream)| Upstream::build(name, upstream, variable, Arc::clone(&metrics)))
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| told(&error))?;
+        .map_err(|error| told(error.to_string()))?;
     let classifier = config.classifier.as_ref().map(|model| Classifier::load(model, &metrics)).transpose();
-    let classifier = classifier.map_err(|error| told(&error))?;
+    let classifier = classifier.map_err(|error| told(format!("{}: {error}", error.key())))?;
     let store = Store::open(&config.policies, known(classifier.as_ref()), Arc::clone(&metrics), guard::arm);
-    let store = Arc::new(store.map_err(|error| Failed::Told(error.report()))?);
-    let watch = store.watch().map_err(|error| told(&error))?;
+    let store = store.map_err(|error| match error {
+        PolicyError::Files(_) | PolicyError::Arm { .. } => Failed::Told(error.report()),
+        PolicyError::NoSuchPolicy { .. } => told(format!("policies.active: {error}")),
+        PolicyError::Read { .. } => told(format!("policies.dir: {error}")),
+    });
+    let store = Arc::new(store?);
+    let watch = store.watch().map_err(|error| told(format!("policies.dir: {error}")))?;
     let spool = config.pairs.as_ref().map(|pairs| Spool::start(pairs, Arc::clone(&metrics))).transpose();
-    let spool = spool.map_err(|error| told(&error))?;
+    let spool = spool.map_err(|error| told(format!("pairs.dir: {error}")))?;
     for dialect in Dialect::ALL {
         // A series that must stay 0 is only seen to do so if it is there.
         metrics.unscanned(dialect.route(), 0);

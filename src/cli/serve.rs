@@ -31,7 +31,8 @@ pub(super) async fn serve(config: Config, parts: Parts, opened: impl FnOnce(&Ser
     let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
-    let server = Server::bind(config.server).await.map_err(|error| Failed::Told(error.to_string()))?;
+    let bound = Server::bind(config.server.clone()).await;
+    let server = bound.map_err(|error| Failed::Told(config.complaint(&error.to_string())))?;
     let Parts { gateway, watch, spool } = parts;
     announce(&server, &gateway);
     opened(&server);

@@ -9,4 +9,4 @@ mod read;
 pub use problem::Problem;
 pub(crate) use problem::{Source, expected, ticked};
 pub use read::Unreadable;
-pub(crate) use read::{parse, read, text_of};
+pub(crate) use read::{mistake_with, parse, read, text_of};

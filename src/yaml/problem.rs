@@ -60,6 +60,14 @@ impl Source<'_> {
         self.problem_of(meant, place, said_better(error))
     }
 
+    /// A mistake that was found after parsing, at the value of `key` (e.g. `upstreams.openai.url`). If the document
+    /// lacks it, at the innermost collection that should have held it.
+    pub(crate) fn problem_with(&self, key: &str, message: impl Into<String>) -> Problem {
+        let (line, column, width) = place_of(self.text, key);
+        let snippet = snippet(self.text, line, column, width);
+        Problem { file: self.path.to_owned(), line, column, key: key.to_owned(), message: message.into(), snippet }
+    }
+
     fn problem_of(&self, meant: Meant, at: Location, message: String) -> Problem {
         // A document that is empty or lacks a field may have no better place than its start.
         let (line, column) = if at.line() == 0 { (1, 1) } else { (at.line(), at.column()) };
@@ -131,7 +139,10 @@ fn said_better(error: &YamlError) -> String {
         }
         YamlError::NullIntoString { .. } => "expected a text, found nothing (write \"\" for an empty one)".to_owned(),
         YamlError::Budget { breach, .. } => format!("larger or deeper than a file may be: {breach:?}"),
-        other => DefaultMessageFormatter.format_message(other).into_owned(),
+        other => match DefaultMessageFormatter.format_message(other).into_owned().as_str() {
+            "invalid socket address syntax" => "expected an address with a port, e.g. 127.0.0.1:8787".to_owned(),
+            said => said.to_owned(),
+        },
     }
 }
 
@@ -172,6 +183,37 @@ fn key_at(text: &str, line: u64, column: u64, meant: Meant) -> String {
         frames.extend(opened);
     }
     key
+}
+
+/// Line, column and width of the value of `key`, or of the key where the value is a collection; of the innermost
+/// collection around it where the document lacks it.
+fn place_of(text: &str, key: &str) -> (u64, u64, usize) {
+    let mut frames: Vec<Frame> = Vec::new();
+    let mut best = (1, 1, 1);
+    let mut depth = 0;
+    for (event, span) in Parser::new_from_str(text).map_while(Result::ok) {
+        let (scalar, opened) = match event {
+            Event::MappingStart(..) => (None, Some(Frame::Mapping { key: None, value_next: false })),
+            Event::SequenceStart(..) => (None, Some(Frame::Sequence { items: 0 })),
+            Event::Scalar(word, ..) => (Some(word), None),
+            Event::Alias(_) => (None, None),
+            Event::MappingEnd | Event::SequenceEnd => {
+                frames.pop();
+                continue;
+            }
+            _ => continue,
+        };
+        step(&mut frames, scalar.as_deref());
+        let path = written(&frames);
+        let rest = key.strip_prefix(&path).filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        if !path.is_empty() && rest.is_some() && opened.is_none() && path.len() >= depth {
+            depth = path.len();
+            let width = scalar.map_or(1, |word| word.chars().count());
+            best = (span.start.line() as u64, span.start.col() as u64 + 1, width);
+        }
+        frames.extend(opened);
+    }
+    best
 }
 
 /// A collection that the walk is in.
@@ -219,4 +261,28 @@ fn snippet(text: &str, line: u64, column: u64, width: usize) -> String {
     let number = line.to_string();
     let margin = " ".repeat(number.len());
     format!("{margin} |\n{number} | {shown}\n{margin} | {}{carets}\n", " ".repeat(before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "listen: here\nupstreams:\n  a: { url: \"x y\", keys: [k1, k2] }\n  ab:\n    url: z\n";
+
+    fn marked(key: &str) -> (u64, u64, usize) {
+        place_of(TEXT, key)
+    }
+
+    #[test]
+    fn a_key_leads_to_its_value_or_to_what_should_hold_it() {
+        assert_eq!(marked("listen"), (1, 9, 4));
+        assert_eq!(marked("upstreams"), (2, 1, 9));
+        assert_eq!(marked("upstreams.a.url"), (3, 13, 3));
+        assert_eq!(marked("upstreams.a.keys[1]"), (3, 31, 2));
+        assert_eq!(marked("upstreams.ab.url"), (5, 10, 1));
+        assert_eq!(marked("upstreams.ab.key"), (4, 3, 2), "not there: the mapping that lacks it");
+        assert_eq!(marked("upstreams.abc.url"), (2, 1, 9), "`ab` is another name");
+        assert_eq!(marked("nowhere"), (1, 1, 1));
+        assert_eq!(place_of("a: [", "a"), (1, 1, 1), "a file that changed meanwhile does no harm");
+    }
 }

@@ -34,6 +34,14 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Unreadable> {
     parse(&text).map_err(|error| Unreadable::Mistake(Box::new(Source { path, text: &text }.unreadable(&error))))
 }
 
+/// How a mistake at `key` of a file that was read before is told: with place and caret, if the file is still there.
+pub(crate) fn mistake_with(path: &Path, key: &str, message: &str) -> String {
+    match text_of(path) {
+        Ok(text) => Unreadable::Mistake(Box::new(Source { path, text: &text }.problem_with(key, message))).to_string(),
+        Err(_gone) => format!("{}: {key}: {message}", path.display()),
+    }
+}
+
 /// The text of a file of sensible size, in UTF-8.
 pub(crate) fn text_of(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();

@@ -53,24 +53,40 @@ fn says(text: &str, words: &[&str]) {
 
 #[test]
 fn mistakes_are_told_with_their_place_and_nothing_starts() {
-    let edits: [(&str, &str, &[&str]); 9] = [
+    let edits: [(&str, &str, &[&str]); 11] = [
         ("admin:", "admn:", &["wardline.yaml:2:1", "unknown field `admn`", "did you mean `admin`?", "^^^^"]),
         ("listen: 127.0.0.1:0", "listen: [1]", &["wardline.yaml:1:9", "listen"]),
-        ("listen: 127.0.0.1:0", "listen: here", &["wardline.yaml:1:9", "listen"]),
+        ("listen: 127.0.0.1:0", "listen: here", &["wardline.yaml:1:9", "listen", "e.g. 127.0.0.1:8787"]),
+        ("admin: 127.0.0.1:0", "admin: 256.0.0.1:1", &["wardline.yaml:2:8", "admin", "with a port"]),
+        ("admin: 127.0.0.1:0", "admin: 192.0.2.1:1", &["wardline.yaml:2:8: admin: cannot listen", "^^^^"]),
         ("openai, url", "opnai, url", &["wardline.yaml:4:", "`opnai`", "did you mean `openai`?"]),
-        ("http://127.0.0.1:9", "127.0.0.1", &["upstreams.openai.url", "http or https"]),
+        ("http://127.0.0.1:9", "127.0.0.1", &["wardline.yaml:4:35: upstreams.openai.url", "http or https", "^^^^"]),
         (
             "PROCESS_TEST_KEY",
             "PROCESS_TEST_NO_KEY",
-            &["upstreams.openai.api_key_env", "PROCESS_TEST_NO_KEY is not set", "export"],
+            &["wardline.yaml:4:68: upstreams.openai.api_key_env", "PROCESS_TEST_NO_KEY is not set", "export", "^^^^"],
         ),
-        (", api_key_env: PROCESS_TEST_KEY", "", &["upstreams.openai", "api_key_env", "forward_client_key"]),
-        ("active: test", "active: tset", &["no policy `tset`", "did you mean `test`?"]),
-        ("policies: {", "classifier: { dir: nowhere }\npolicies: {", &["nowhere", "manifest.json", "make models"]),
+        (
+            ", api_key_env: PROCESS_TEST_KEY",
+            "",
+            &["wardline.yaml:4:3: upstreams.openai", "api_key_env", "forward_client_key"],
+        ),
+        (
+            "active: test",
+            "active: tset",
+            &["wardline.yaml:5:36: policies.active", "no policy `tset`", "did you mean `test`?"],
+        ),
+        (
+            "policies: {",
+            "classifier: { dir: nowhere }\npolicies: {",
+            &["wardline.yaml:5:20: classifier.dir", "nowhere", "manifest.json", "make models"],
+        ),
     ];
     for (from, to, words) in edits {
         let place = Place::with(&CONFIG.replacen(from, to, 1), POLICY);
-        for subcommand in ["check", "serve"] {
+        // `check` opens no port, so it cannot know of an address that is not ours.
+        let subcommands = if to.contains("192.0.2.1") { &["serve"][..] } else { &["check", "serve"] };
+        for subcommand in subcommands {
             says(&place.refused(subcommand), words);
         }
     }
@@ -78,7 +94,7 @@ fn mistakes_are_told_with_their_place_and_nothing_starts() {
     says(&place.refused("serve"), &["test.yaml:2:", "rules[0]", "unknown field `acton`", "did you mean `action`?"]);
     let place = Place::with(CONFIG, POLICY);
     std::fs::remove_file(place.path("wardline.yaml")).unwrap();
-    says(&place.refused("serve"), &["wardline.yaml", "No such file"]);
+    says(&place.refused("serve"), &["wardline.yaml", "No such file", "--config FILE"]);
 }
 
 #[test]
