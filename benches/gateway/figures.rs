@@ -11,6 +11,8 @@ use crate::targets::Target;
 pub(crate) struct Run {
     /// Whole answers.
     pub(crate) requests: usize,
+    /// Requests that were turned away with a 429, which the load obeyed.
+    pub(crate) shed: usize,
     /// Answers that were not what the upstream sent.
     pub(crate) failed: usize,
     /// Whole answers in a second.
@@ -37,6 +39,7 @@ impl Run {
         let firsts = sorted(&outcome.samples, |sample| sample.first_token);
         Run {
             requests,
+            shed: outcome.shed,
             failed: outcome.failures.len(),
             rate: requests as f64 / outcome.elapsed.as_secs_f64(),
             p50: percentile(&totals, 50),

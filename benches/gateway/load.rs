@@ -23,8 +23,17 @@ pub(crate) struct Outcome {
     pub(crate) elapsed: Duration,
     /// Whole answers.
     pub(crate) samples: Vec<Sample>,
+    /// Requests that were turned away with a 429, and sent again when that said.
+    pub(crate) shed: usize,
     /// What was wrong with each of the others.
     pub(crate) failures: Vec<String>,
+}
+
+/// What came of one request.
+enum Answer {
+    Whole(Sample),
+    /// Turned away, for so long.
+    Shed(Duration),
 }
 
 /// One answer.
@@ -65,10 +74,11 @@ impl Load {
         let mut outcome = Outcome::default();
         while let Some(joined) = tasks.join_next().await {
             let (connection, part) = joined?;
-            let (samples, failures) = part?;
+            let part = part?;
             self.connections.push(connection);
-            outcome.samples.extend(samples);
-            outcome.failures.extend(failures);
+            outcome.samples.extend(part.samples);
+            outcome.shed += part.shed;
+            outcome.failures.extend(part.failures);
         }
         outcome.elapsed = start.elapsed();
         Ok(outcome)
@@ -110,23 +120,26 @@ impl Connection {
         })
     }
 
-    async fn repeat_until(&mut self, deadline: Instant) -> Result<(Vec<Sample>, Vec<String>)> {
-        let mut samples = Vec::new();
-        let mut failures = Vec::new();
+    async fn repeat_until(&mut self, deadline: Instant) -> Result<Outcome> {
+        let mut part = Outcome::default();
         while Instant::now() < deadline {
             match self.exchange().await {
-                Ok(sample) => samples.push(sample),
-                Err(failure) if failures.len() < MAX_FAILURES => {
-                    failures.push(failure.to_string());
+                Ok(Answer::Whole(sample)) => part.samples.push(sample),
+                Ok(Answer::Shed(wait)) => {
+                    part.shed += 1;
+                    tokio::time::sleep_until((Instant::now() + wait).min(deadline).into()).await;
+                }
+                Err(failure) if part.failures.len() < MAX_FAILURES => {
+                    part.failures.push(failure.to_string());
                     self.socket = dial(self.port).await?;
                 }
                 Err(failure) => return Err(failure),
             }
         }
-        Ok((samples, failures))
+        Ok(part)
     }
 
-    async fn exchange(&mut self) -> Result<Sample> {
+    async fn exchange(&mut self) -> Result<Answer> {
         self.body.refresh(&mut self.marker);
         self.out.clear();
         self.out.extend_from_slice(&self.head);
@@ -145,15 +158,19 @@ impl Connection {
         let status = wire::status(head);
         let length = wire::content_length(head);
         let chunked = wire::is_chunked(head);
+        let retry_after = wire::retry_after(head);
         let first_token = match (length, chunked) {
             (Some(length), _) => self.plain(head_len, length).await?,
             (None, true) => self.chunked(head_len).await?,
             (None, false) => return Err("an answer without a length".into()),
         };
         let total = start.elapsed();
+        if let (Some(429), Some(wait)) = (status, retry_after) {
+            return Ok(Answer::Shed(wait));
+        }
         self.check(status)?;
         let first_token = first_token.map_or(total, |at| at - start);
-        Ok(Sample { total, first_token })
+        Ok(Answer::Whole(Sample { total, first_token }))
     }
 
     async fn plain(&mut self, head_len: usize, length: usize) -> Result<Option<Instant>> {

@@ -96,18 +96,18 @@ impl Report {
 }
 
 const WHOLE_HEAD: &str = "\
-| target | req/s | x direct | p50 / p99 ms | added p50 / p99 ms | CPU us/req | x nginx | failed |
-| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| target | req/s | x direct | p50 / p99 ms | added p50 / p99 ms | CPU us/req | x nginx | shed | failed |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 ";
 
 const STREAM_HEAD: &str = "\
-| target | streams/s | x direct | first token p50 / p99 ms | added p50 / p99 ms | total p50 / p99 ms | added p50 ms | CPU us/stream | x nginx | failed |
-| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| target | streams/s | x direct | first token p50 / p99 ms | added p50 / p99 ms | total p50 / p99 ms | added p50 ms | CPU us/stream | x nginx | shed | failed |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 ";
 
 fn whole_row(runs: &Runs, target: Target) -> String {
     format!(
-        "| {} | {} | {} | {} / {} | {} / {} | {} | {} | {} |\n",
+        "| {} | {} | {} | {} / {} | {} / {} | {} | {} | {} | {} |\n",
         target.name(),
         shown(median_of(runs, target, |run| run.rate), 0),
         shown(beside_direct(runs, target, |run, direct| run.rate / direct.rate), 3),
@@ -117,13 +117,14 @@ fn whole_row(runs: &Runs, target: Target) -> String {
         shown(beside_direct(runs, target, |run, direct| run.p99 - direct.p99), 2),
         shown(cpu_us(runs, target), 1),
         shown(cpu_beside_nginx(runs, target), 2),
-        failed(runs, target),
+        total(runs, target, |run| run.shed),
+        total(runs, target, |run| run.failed),
     )
 }
 
 fn stream_row(runs: &Runs, target: Target) -> String {
     format!(
-        "| {} | {} | {} | {} / {} | {} / {} | {} / {} | {} | {} | {} | {} |\n",
+        "| {} | {} | {} | {} / {} | {} / {} | {} / {} | {} | {} | {} | {} | {} |\n",
         target.name(),
         shown(median_of(runs, target, |run| run.rate), 0),
         shown(beside_direct(runs, target, |run, direct| run.rate / direct.rate), 3),
@@ -136,7 +137,8 @@ fn stream_row(runs: &Runs, target: Target) -> String {
         shown(beside_direct(runs, target, |run, direct| run.p50 - direct.p50), 2),
         shown(cpu_us(runs, target), 0),
         shown(cpu_beside_nginx(runs, target), 2),
-        failed(runs, target),
+        total(runs, target, |run| run.shed),
+        total(runs, target, |run| run.failed),
     )
 }
 
@@ -162,6 +164,7 @@ fn target_json(runs: &Runs, target: Target) -> Value {
 fn run_json(run: &Run) -> Value {
     json!({
         "requests": run.requests,
+        "shed": run.shed,
         "failed": run.failed,
         "rate": run.rate,
         "p50_ms": run.p50,
@@ -185,8 +188,8 @@ fn cpu_beside_nginx(runs: &Runs, target: Target) -> Option<f64> {
     median_beside(runs, target, Target::Nginx, |run, nginx| Some(run.cpu_us? / nginx.cpu_us?))
 }
 
-fn failed(runs: &Runs, target: Target) -> usize {
-    runs.get(&target).into_iter().flatten().map(|run| run.failed).sum()
+fn total(runs: &Runs, target: Target, count: impl Fn(&Run) -> usize) -> usize {
+    runs.get(&target).into_iter().flatten().map(count).sum()
 }
 
 fn shown(value: Option<f64>, digits: usize) -> String {

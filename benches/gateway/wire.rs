@@ -1,5 +1,7 @@
 //! As much HTTP/1.1 as two ends that know each other need: no more, so that they cost little beside what is measured.
 
+use std::time::Duration;
+
 use crate::Result;
 
 /// Length of the head with its empty line, once all of it is in `input`.
@@ -15,6 +17,11 @@ pub(crate) fn content_length(head: &str) -> Option<usize> {
 /// Whether the body comes in chunks.
 pub(crate) fn is_chunked(head: &str) -> bool {
     header(head, "transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"))
+}
+
+/// How long a client that was turned away should wait.
+pub(crate) fn retry_after(head: &str) -> Option<Duration> {
+    header(head, "retry-after-ms")?.parse().ok().map(Duration::from_millis)
 }
 
 /// The status of an answer.

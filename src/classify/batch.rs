@@ -6,11 +6,14 @@
 //!
 //! There is no timer: a worker that is free takes what is there, one window where a backend does not batch, up to its
 //! limits where it does.
+//!
+//! Overload: texts share the workers, so that a queue longer than what its callers have patience for would make all of
+//! them wait in vain. A text that would have to wait too long, by the pace that is measured, is turned away when it comes.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -39,6 +42,10 @@ struct State {
     entries: VecDeque<Entry>,
     /// Texts and windows in `entries`.
     waiting: usize,
+    /// Tokens in `entries`; estimated for texts that are not cut yet.
+    tokens: usize,
+    /// How long one token has lately taken one worker; zero until the first run.
+    pace: Duration,
     closed: bool,
 }
 
@@ -54,11 +61,26 @@ impl Entry {
             Self::Rest { windows, .. } => windows.len(),
         }
     }
+
+    fn tokens(&self) -> usize {
+        match self {
+            Self::Text(job) => job.text.len().div_ceil(BYTES_A_TOKEN),
+            Self::Rest { windows, .. } => windows.iter().map(Vec::len).sum(),
+        }
+    }
 }
+
+/// Bytes of prose for one token, roughly; an estimate for a text that nobody has cut into tokens yet.
+const BYTES_A_TOKEN: usize = 4;
+
+/// Of the patience of those who ask, the part that may be spoken for when a text is accepted. The rest is for what comes
+/// meanwhile and is never turned away: answers, whose prompts were accepted.
+const SPOKEN_FOR: u32 = 2;
 
 impl Queue {
     pub(super) fn new(gauges: ModelGauges) -> Self {
-        let state = State { entries: VecDeque::new(), waiting: 0, closed: false };
+        let entries = VecDeque::new();
+        let state = State { entries, waiting: 0, tokens: 0, pace: Duration::ZERO, closed: false };
         Self { state: Mutex::new(state), arrived: Condvar::new(), gauges }
     }
 
@@ -66,11 +88,28 @@ impl Queue {
         self.put(Entry::Text(job));
     }
 
+    /// Whether a text that comes now would probably be answered by `workers` workers within `patience`. Where nobody
+    /// waits, every text is worth a try.
+    pub(super) fn accepts(&self, text: &str, patience: Duration, workers: usize) -> bool {
+        let state = lock(&self.state);
+        let ahead = state.tokens + text.len().div_ceil(BYTES_A_TOKEN);
+        let work = state.pace.saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX));
+        state.entries.is_empty() || work / u32::try_from(workers.max(1)).unwrap_or(u32::MAX) <= patience / SPOKEN_FOR
+    }
+
+    /// Takes note of how long a run took, padding counted: the pace is the mean of about the last eight runs.
+    fn ran(&self, tokens: usize, took: Duration) {
+        let Some(each) = took.checked_div(u32::try_from(tokens).unwrap_or(u32::MAX)) else { return };
+        let mut state = lock(&self.state);
+        state.pace = if state.pace.is_zero() { each } else { (state.pace * 7 + each) / 8 };
+    }
+
     /// Ends the workers after what they have in hand; entries that still wait are dropped.
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
         state.entries.clear();
+        (state.waiting, state.tokens) = (0, 0);
         self.arrived.notify_all();
     }
 
@@ -80,6 +119,7 @@ impl Queue {
             return;
         }
         state.waiting += entry.size();
+        state.tokens += entry.tokens();
         state.entries.push_back(entry);
         self.gauges.queue_depth(state.waiting);
         self.arrived.notify_one();
@@ -107,6 +147,7 @@ impl Queue {
     fn pop(&self, state: &mut State) -> Option<Entry> {
         let entry = state.entries.pop_front()?;
         state.waiting -= entry.size();
+        state.tokens -= entry.tokens();
         self.gauges.queue_depth(state.waiting);
         Some(entry)
     }
@@ -232,7 +273,9 @@ impl Worker {
         let started = Instant::now();
         let rows = contained(|| self.backend.infer(&windows));
         let padded = windows.len() * windows.iter().map(Vec::len).max().unwrap_or(0);
-        self.gauges.inferred(windows.len(), padded, started.elapsed());
+        let took = started.elapsed();
+        self.gauges.inferred(windows.len(), padded, took);
+        self.queue.ran(padded, took);
         let rows =
             rows.and_then(|rows| if rows.len() == windows.len() { Ok(rows) } else { Err(rows_wrong(&rows, &windows)) });
         match rows {
@@ -369,6 +412,49 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::telemetry::Metrics;
+
+    fn queue_with(texts: &[&str]) -> Queue {
+        let queue = Queue::new(Metrics::new().unwrap().model("m", "r", "cpu"));
+        let places = Arc::new(tokio::sync::Semaphore::new(texts.len()));
+        for text in texts {
+            let (reply, _answer) = oneshot::channel();
+            let place = Arc::clone(&places).try_acquire_owned().unwrap();
+            queue.push(Job { text: Arc::from(*text), reply, place, since: Instant::now() });
+        }
+        queue
+    }
+
+    #[test]
+    fn a_text_that_would_wait_too_long_is_turned_away() {
+        let (patience, text) = (Duration::from_secs(2), "four".repeat(100));
+        let queue = queue_with(&[&text, &text, &text]);
+        assert!(queue.accepts(&text, patience, 1), "no run has been seen yet: nothing is known");
+        queue.ran(100, Duration::from_secs(1));
+        // 400 tokens at 10 ms each: 4 s for one worker, 1 s for four, and a half of the patience may be spoken for.
+        assert!(!queue.accepts(&text, patience, 1) && !queue.accepts(&text, patience, 3));
+        assert!(queue.accepts(&text, patience, 4));
+        assert!(queue.accepts(&text, Duration::MAX, 1), "who has all the time in the world may wait");
+        while queue.next().is_some() {}
+        assert!(queue.accepts(&text.repeat(50), patience, 1), "nobody waits: it is tried");
+        queue.ran(100, Duration::ZERO);
+        assert!(lock(&queue.state).pace < Duration::from_millis(10), "the pace follows what is seen");
+    }
+
+    #[test]
+    fn what_waits_is_counted_in_and_out() {
+        let queue = queue_with(&["a", "", &"b".repeat(999)]);
+        let waiting = || {
+            let state = lock(&queue.state);
+            (state.waiting, state.tokens)
+        };
+        assert_eq!(waiting(), (3, 251));
+        queue.next();
+        queue.next();
+        assert_eq!(waiting(), (1, 250));
+        queue.close();
+        assert_eq!(waiting(), (0, 0));
+    }
 
     #[test]
     fn a_single_window_runs_even_when_it_is_over_the_budget() {

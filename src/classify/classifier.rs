@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, oneshot};
 
@@ -52,10 +52,23 @@ impl Classifier {
     /// # Errors
     /// See [`ScoreError`]. A text over the cap, or one too many, is refused before anything is queued.
     pub async fn score(&self, text: Arc<str>) -> Result<Scores, ScoreError> {
+        self.score_within(text, Duration::MAX).await
+    }
+
+    /// The same for a caller who will not wait longer than `patience`: a text that could probably not be answered by then,
+    /// for all the texts that wait already, is refused at once instead of being worked on in vain. That it is answered
+    /// in time is not promised.
+    ///
+    /// # Errors
+    /// As for [`Classifier::score`].
+    pub async fn score_within(&self, text: Arc<str>, patience: Duration) -> Result<Scores, ScoreError> {
         let shared = &self.shared;
         let cap = shared.max_input_tokens;
         if text.len() > cap.saturating_mul(BYTES_A_TOKEN) {
             return Err(ScoreError::TooLong { tokens: text.len().div_ceil(BYTES_A_TOKEN), cap });
+        }
+        if !shared.queue.accepts(&text, patience, shared.workers) {
+            return Err(ScoreError::Overloaded);
         }
         let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
             return Err(ScoreError::Overloaded);
@@ -102,7 +115,8 @@ impl Classifier {
         };
         let places = Arc::new(Semaphore::new(config.max_concurrent_requests.min(Semaphore::MAX_PERMITS)));
         // Made before the threads, so that those already running end when a later one cannot be had.
-        let shared = Shared { queue, places, labels, max_input_tokens: config.max_input_tokens, identity };
+        let workers = backends.len();
+        let shared = Shared { queue, places, workers, labels, max_input_tokens: config.max_input_tokens, identity };
         for (at, backend) in backends.into_iter().enumerate() {
             let queue = Arc::clone(&shared.queue);
             let worker = Worker { queue, backend, bounds, gauges: gauges.clone() };
@@ -153,7 +167,7 @@ pub struct Scores {
 /// Why a text has no scores.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScoreError {
-    /// `max_concurrent_requests` texts are under way.
+    /// `max_concurrent_requests` texts are under way, or so much waits that the caller's patience would not last.
     #[error("the classifier has as many texts in hand as it takes")]
     Overloaded,
     /// The text is over `max_input_tokens`. Nothing of it was scored.
@@ -186,6 +200,7 @@ pub(super) struct Identity {
 struct Shared {
     queue: Arc<Queue>,
     places: Arc<Semaphore>,
+    workers: usize,
     labels: Vec<Label>,
     max_input_tokens: usize,
     identity: Identity,

@@ -168,7 +168,7 @@ impl Guards {
             return Ok(());
         };
         let started = Instant::now();
-        let outcome = timeout(patience, score(classifier, subject)).await;
+        let outcome = timeout(patience, score(classifier, subject, patience)).await;
         let took = started.elapsed();
         match outcome {
             Ok(Ok(scores)) => {
@@ -297,14 +297,17 @@ fn blocks(policy: &Policy, finding: &Finding) -> bool {
 }
 
 /// The largest score of each label: over the text as a whole and, for answers, over each of its sentences.
-async fn score(classifier: &Classifier, subject: &Subject<'_>) -> Result<Scores, ScoreError> {
+///
+/// A prompt that would wait too long is turned away; an answer is not, since its prompt has been let in and paid for.
+async fn score(classifier: &Classifier, subject: &Subject<'_>, patience: Duration) -> Result<Scores, ScoreError> {
+    let patience = if subject.stage == Stage::Input { patience } else { Duration::MAX };
     let text = subject.text;
     let mut views = vec![text];
     if matches!(subject.origin, Origin::Output | Origin::Reasoning) {
         let passages = passages(text, subject.fresh.start).into_iter().map(|passage| &text[passage]);
         views.extend(passages.filter(|passage| passage.len() < text.len() && !passage.trim().is_empty()));
     }
-    let scored: Vec<_> = views.into_iter().map(|view| classifier.score(Arc::from(view))).collect();
+    let scored: Vec<_> = views.into_iter().map(|view| classifier.score_within(Arc::from(view), patience)).collect();
     stream::iter(scored)
         .buffered(ABREAST)
         .try_fold(Scores::default(), |best, scores| future::ok(larger(best, scores)))
