@@ -127,8 +127,12 @@ impl Config {
             return senseless("upstreams", "expected at least one upstream");
         }
         for provider in [upstream::Provider::OpenAi, upstream::Provider::Anthropic] {
-            if written.upstreams.values().filter(|upstream| upstream.dialect == provider).count() > 1 {
-                let reason = format!("expected at most one upstream of dialect `{}`", provider.as_str());
+            let serves = |upstream: &&upstream::Config| upstream.dialect == provider && !upstream.aside;
+            if written.upstreams.values().filter(serves).count() > 1 {
+                let reason = format!(
+                    "expected at most one upstream of dialect `{}` for clients' requests; mark others `aside: true`",
+                    provider.as_str()
+                );
                 return senseless("upstreams", &reason);
             }
         }

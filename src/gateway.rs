@@ -11,6 +11,7 @@ mod intake;
 mod keep;
 mod record;
 mod refuse;
+mod revise;
 mod status;
 mod stream;
 mod whole;
@@ -150,7 +151,7 @@ impl Gateway {
             }
             return Ok(self.stream(answer, &asked, trace, sent));
         }
-        self.whole(upstream, answer, &asked, &headers, trace, sent).await
+        self.whole(answer, &asked, &headers, trace, sent).await
     }
 
     fn upstream(&self, dialect: Dialect) -> Result<&Upstream, Refusal> {
@@ -158,7 +159,7 @@ impl Gateway {
             Dialect::OpenAiChat => Provider::OpenAi,
             Dialect::AnthropicMessages => Provider::Anthropic,
         };
-        let found = self.upstreams.iter().find(|upstream| upstream.provider() == provider);
+        let found = self.upstreams.iter().find(|upstream| upstream.provider() == provider && !upstream.is_aside());
         found.ok_or_else(|| Refusal::no_upstream(provider.as_str()))
     }
 

@@ -20,6 +20,13 @@ pub(super) struct Revision {
     pub(super) critique: String,
 }
 
+/// What was asked, for the row.
+struct Ground {
+    prompt: Vec<Value>,
+    tools: Option<Value>,
+    model: String,
+}
+
 impl Gateway {
     /// Samples, scores both answers, redacts, and hands the row to the spool. Returns at once.
     pub(super) fn keep(self: &Arc<Self>, asked: &Asked, trace: &Trace, finding: &Finding, revision: Revision) {
@@ -28,10 +35,11 @@ impl Gateway {
             return;
         }
         let (gateway, trace, finding) = (Arc::clone(self), trace.clone(), finding.clone());
-        let (prompt, model) = (asked.conversation.clone(), asked.model.clone());
+        let ground =
+            Ground { prompt: asked.conversation.clone(), tools: asked.tools.clone(), model: asked.model.clone() };
         tokio::spawn(async move {
             let score_chosen = gateway.guards.score(&finding.label, &revision.revised).await;
-            let draft = draft(&trace, &finding, revision, prompt, model, score_chosen);
+            let draft = draft(&trace, &finding, revision, ground, score_chosen);
             let pair = Pair::new(draft, &|text| gateway.redaction.redact(text));
             if let Some(spool) = &gateway.pairs {
                 spool.offer(pair);
@@ -44,8 +52,7 @@ fn draft(
     trace: &Trace,
     finding: &Finding,
     revision: Revision,
-    prompt: Vec<Value>,
-    model: String,
+    Ground { prompt, tools, model }: Ground,
     score_chosen: Option<f32>,
 ) -> Draft {
     let policy = &trace.view.policy;
@@ -57,7 +64,7 @@ fn draft(
         rejected: revision.original,
         score_chosen,
         score_rejected: finding.score,
-        tools: None,
+        tools,
         request_id: trace.id.clone(),
         source: Source::Revision,
         principle_id: principle.map(|principle| principle.id.clone()),

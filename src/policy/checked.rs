@@ -304,11 +304,15 @@ pub struct StreamSettings {
 /// How a violating answer is revised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReviseSettings {
+    /// Critiques at most, each with the revision that it asks for; at least 1.
+    pub rounds: u32,
+    /// The configured upstream that is asked; `None` is the one that answered.
+    pub upstream: Option<String>,
     /// Who criticises and revises; `None` is the model that answered.
     pub model: Option<String>,
-    /// For both calls together.
+    /// For all rounds together.
     pub timeout: Duration,
-    /// For each of the two answers.
+    /// Tokens that critic and reviser may write in all rounds together.
     pub max_tokens: u32,
 }
 
@@ -326,6 +330,8 @@ pub struct Known {
     pub labels: Vec<KnownLabel>,
     /// Names of the built-in recognisers.
     pub entities: Vec<String>,
+    /// Upstreams that a policy may name: those that have a key of their own, so that no client's key goes astray.
+    pub upstreams: Vec<String>,
 }
 
 /// One label of the classifier.

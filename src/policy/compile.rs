@@ -12,7 +12,7 @@ use super::checked::{
 use super::constitution::{one_line, render};
 use super::rules::Rules;
 use super::schema;
-use crate::yaml::{self, Problem, Source};
+use crate::yaml::{self, Problem, Source, expected};
 
 /// Checks one file against what is known. All mistakes that can be told apart are told at once.
 pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Policy, Vec<Problem>> {
@@ -24,7 +24,7 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Policy, 
     let rules = rules(source, &file.rules, &constitution, known, &mut found);
     let respond = keep(respond(source, file.respond), &mut found);
     let stream = keep(stream(source, &file.stream), &mut found);
-    let revise = keep(revise(source, &file.revise), &mut found);
+    let revise = keep(revise(source, &file.revise, known), &mut found);
     let pairs = keep(pairs(source, &file.pairs), &mut found);
     let (Some(name), Some(respond), Some(stream), Some(revise), Some(pairs), true) =
         (name, respond, stream, revise, pairs, found.is_empty())
@@ -184,11 +184,26 @@ fn stream(source: Source<'_>, written: &schema::Stream) -> Result<StreamSettings
     Ok(StreamSettings { first_window_chars, window_chars, overlap_chars, hold })
 }
 
-fn revise(source: Source<'_>, written: &schema::Revise) -> Result<ReviseSettings, Problem> {
+fn revise(source: Source<'_>, written: &schema::Revise, known: &Known) -> Result<ReviseSettings, Problem> {
+    let rounds = source.within(written.rounds.as_ref(), 1, (1, 16))?;
+    let upstream = written.upstream.as_ref().map(|upstream| named_upstream(source, upstream, known)).transpose()?;
     let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
+    if let (Some(upstream), None) = (&written.upstream, &model) {
+        let message = "another upstream needs a `model`: the one that answered need not be known there";
+        return Err(source.problem(upstream.referenced, message));
+    }
     let timeout = source.duration(written.timeout.as_ref(), Duration::from_secs(30))?;
-    let max_tokens = source.within(written.max_tokens.as_ref(), 1024, (1, 1 << 20))?;
-    Ok(ReviseSettings { model, timeout, max_tokens })
+    let max_tokens = source.within(written.max_tokens.as_ref(), 4096, (16, 1 << 20))?;
+    Ok(ReviseSettings { rounds, upstream, model, timeout, max_tokens })
+}
+
+fn named_upstream(source: Source<'_>, written: &Spanned<String>, known: &Known) -> Result<String, Problem> {
+    let names = || known.upstreams.iter().map(String::as_str);
+    if names().any(|name| name == written.value) {
+        return Ok(written.value.clone());
+    }
+    let told = expected("upstream with a key of its own", &written.value, names());
+    Err(source.problem(written.referenced, format!("unknown upstream `{}`, {told}", written.value)))
 }
 
 fn pairs(source: Source<'_>, written: &schema::Pairs) -> Result<PairSettings, Problem> {

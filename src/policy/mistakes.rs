@@ -24,6 +24,7 @@ pub(super) fn known() -> Known {
             label("tone", "rude", &[]),
         ],
         entities: ["EMAIL_ADDRESS", "CREDIT_CARD", "US_SSN", "IBAN_CODE"].map(String::from).to_vec(),
+        upstreams: vec!["openai".into(), "reviser".into()],
     }
 }
 
@@ -268,6 +269,24 @@ fn combinations_that_cannot_work() {
             "33:45",
             &["expected a number from 0 to 100, found 200"],
         ),
+    ]);
+}
+
+#[test]
+fn revisions_within_bounds() {
+    let from = "max_tokens: 1024, model: null";
+    each_is_told(&[
+        (from, "rounds: 0", "34:33", &["revise.rounds: expected a number from 1 to 16, found 0"]),
+        (from, "max_tokens: 4", "34:37", &["revise.max_tokens: expected a number from 16 to 1048576, found 4"]),
+        (
+            from,
+            "model: m, upstream: revisor",
+            "34:45",
+            &[
+                "revise.upstream: unknown upstream `revisor`, expected one of `openai`, `reviser`; did you mean `reviser`?",
+            ],
+        ),
+        (from, "upstream: reviser", "34:35", &["revise.upstream: another upstream needs a `model`"]),
     ]);
 }
 

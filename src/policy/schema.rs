@@ -162,6 +162,10 @@ pub(super) struct Stream {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Revise {
+    #[serde(default, deserialize_with = "written")]
+    pub(super) rounds: Option<Spanned<u32>>,
+    #[serde(default, deserialize_with = "written")]
+    pub(super) upstream: Option<Spanned<String>>,
     pub(super) model: Option<Spanned<String>>,
     #[serde(default, deserialize_with = "written")]
     pub(super) timeout: Option<Spanned<String>>,

@@ -151,6 +151,7 @@ pub struct Metrics {
     unscannable: IntCounterVec,
     revision_outcomes: IntCounterVec,
     revision_duration: HistogramVec,
+    revision_tokens: IntCounterVec,
     upstream_requests: IntCounterVec,
     upstream_errors: IntCounterVec,
     client_retries: IntCounterVec,
@@ -356,6 +357,12 @@ impl Metrics {
                 &["policy"],
                 CALL,
             )?,
+            revision_tokens: counter(
+                r,
+                "wardline_revision_tokens_total",
+                "Tokens that critiques and revisions cost; no part of the usage that clients are told.",
+                &["policy", "role", "type"],
+            )?,
             upstream_requests: counter(
                 r,
                 "wardline_upstream_requests_total",
@@ -525,7 +532,14 @@ impl Metrics {
         self.unscannable.with_label_values(&[route, reason]).inc();
     }
 
-    /// A critique and revision ended: `accepted`, `unchanged`, `still_violating`, `failed`.
+    /// What a critic or reviser was given to read (`input`) and wrote (`output`), in tokens as the provider counts them.
+    pub fn revision_cost(&self, policy: &str, role: &'static str, input: u64, output: u64) {
+        for (kind, tokens) in [("input", input), ("output", output)] {
+            self.revision_tokens.with_label_values(&[policy, role, kind]).inc_by(tokens);
+        }
+    }
+
+    /// A critique and revision ended: `accepted`, `unchanged`, `still_violating`, `out_of_budget`, `failed`.
     pub fn revised(&self, policy: &str, outcome: &'static str, took: Duration) {
         self.revision_outcomes.with_label_values(&[policy, outcome]).inc();
         self.revision_duration.with_label_values(&[policy]).observe(took.as_secs_f64());

@@ -1,5 +1,7 @@
 //! Critique, revision, and the row that it leaves.
 
+mod rounds;
+
 use serde_json::{Value, json};
 
 use crate::support::{GUARDED, Recorded, Running, Setup, Step, Upstream, chat, json as answer, message};
