@@ -123,7 +123,8 @@ impl Gateway {
         let timer = StageTimer::start();
         let verdict = self.guards.input(&view, call).await?;
         timer.stop(&self.metrics, dialect.route(), "guard_in");
-        let trace = Trace { view, exchange, id: id.to_owned(), input: verdict.findings };
+        let failed_open = verdict.failed_open;
+        let trace = Trace { view, exchange, id: id.to_owned(), input: verdict.findings, failed_open };
         let mut response = match verdict.outcome {
             Outcome::Block(call, finding) | Outcome::Revise(call, finding) => trace.input_blocked(&call, &finding),
             Outcome::Pass(call) => self.forward(upstream, call, head, &trace).await?,
@@ -141,7 +142,7 @@ impl Gateway {
         trace: &Trace,
     ) -> Result<Response<Body>, Refusal> {
         let call = call.into_inner();
-        let asked = whole::Asked::of(&call, &trace.view);
+        let asked = whole::Asked::of(&call, &trace.view, self.keeps(trace));
         let sent = Instant::now();
         let answer = upstream.send(asked.dialect.path(), &headers, call.into_body()).await;
         let answer = answer.inspect_err(|error| trace.exchange.upstream_done(sent, error.kind()))?;
@@ -198,6 +199,8 @@ pub(crate) struct Trace {
     id: String,
     /// What the rules found in the prompt.
     input: Vec<Finding>,
+    /// A guard could not judge the prompt, and its rule let it pass.
+    failed_open: bool,
 }
 
 impl Trace {

@@ -8,6 +8,8 @@ mod check;
 mod demo;
 mod demo_upstream;
 mod health;
+mod output;
+mod pairs;
 mod serve;
 
 use std::io::Write;
@@ -45,6 +47,11 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "wardline.yaml")]
         config: PathBuf,
     },
+    /// Look through preference rows, and write them in the shapes that training tools read.
+    Pairs {
+        #[command(subcommand)]
+        command: pairs::Command,
+    },
     /// Ask a running gateway whether it lives; for container health checks.
     Health {
         /// Its admin address.
@@ -73,6 +80,7 @@ pub fn run() -> ExitCode {
         Command::Demo { config } => demo::run(&config),
         Command::Check { config } => check::run(&config),
         Command::Health { admin } => health::run(admin),
+        Command::Pairs { command } => pairs::run(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
 
 use super::body::Body;
-use super::keep::Revision;
+use super::keep::{Course, Kept};
 use super::refuse::{self, Refusal};
 use super::revise::Case;
 use super::{Gateway, Trace};
@@ -26,7 +26,7 @@ pub(super) struct Asked {
     /// Of the answer to come, should it be streamed.
     pub(super) transcript: Transcript,
     pub(super) model: String,
-    /// The conversation as the client sent it; kept only where a rule may revise.
+    /// The conversation as the client sent it; kept only where a rule may revise or a row may be kept.
     pub(super) conversation: Vec<Value>,
     /// The tools that the model could call; kept with the conversation.
     pub(super) tools: Option<Value>,
@@ -35,16 +35,21 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn of(call: &Call, view: &View) -> Self {
-        let revises = view.policy.rules.iter().any(|rule| rule.action == Action::Revise && rule.mode == Mode::Enforce);
-        let revises = revises && !call.stream();
+    /// `keeps` says whether rows of this request are kept.
+    pub(super) fn of(call: &Call, view: &View, keeps: bool) -> Self {
+        let acts = |action: Action| {
+            let mut rules = view.policy.rules.iter().filter(|rule| rule.mode == Mode::Enforce && rule.stages.output);
+            rules.any(|rule| rule.action == action)
+        };
+        let revises = acts(Action::Revise) && !call.stream();
+        let needed = revises || keeps && (acts(Action::Block) || acts(Action::Revise));
         Self {
             dialect: call.dialect(),
             stream: call.stream(),
             transcript: Transcript::of_call(call),
             model: call.model().to_owned(),
-            conversation: if revises { call.messages() } else { Vec::new() },
-            tools: if revises { call.tools() } else { None },
+            conversation: if needed { call.messages() } else { Vec::new() },
+            tools: if needed { call.tools() } else { None },
             form: if revises { call.output_form() } else { None },
         }
     }
@@ -84,7 +89,7 @@ impl Gateway {
         let timer = StageTimer::start();
         let verdict = self.guards.output(&trace.view, reply).await?;
         timer.stop(&self.metrics, asked.dialect.route(), "guard_out");
-        let findings = verdict.findings;
+        let (findings, failed_open) = (verdict.findings, verdict.failed_open);
         let (reply, action) = match verdict.outcome {
             Outcome::Pass(reply) => {
                 let redacted = trace.redacted(&findings);
@@ -101,8 +106,13 @@ impl Gateway {
                 }
                 (reply, redacted.map(|_| "redact"))
             }
-            Outcome::Block(reply, finding) => (trace.block(reply, &finding, &findings), Some("block")),
-            Outcome::Revise(reply, finding) => self.revise(reply, (finding, findings), (asked, client), trace).await?,
+            Outcome::Block(reply, finding) => {
+                self.keep_refused(&reply, &finding, failed_open, asked, trace);
+                (trace.block(reply, &finding, &findings), Some("block"))
+            }
+            Outcome::Revise(reply, finding) => {
+                self.revise(reply, (finding, findings), failed_open, (asked, client), trace).await?
+            }
         };
         let timer = StageTimer::start();
         let mut response = refuse::json(status, Body::whole(reply.into_body()));
@@ -113,6 +123,24 @@ impl Gateway {
         timer.stop(&self.metrics, asked.dialect.route(), "serialize");
         trace.exchange.served(if status.is_success() { "" } else { "upstream" });
         Ok(response)
+    }
+
+    /// An answer that nothing good was made of is half a pair.
+    fn keep_refused(
+        self: &Arc<Self>,
+        reply: &Reply,
+        finding: &Finding,
+        failed_open: bool,
+        asked: &Asked,
+        trace: &Trace,
+    ) {
+        if !self.keeps(trace) || reply.has_tool_calls(finding.choice) {
+            return;
+        }
+        if let Some(answer) = reply.edited_answer(finding.choice).filter(|answer| !answer.trim().is_empty()) {
+            let course = Course { truncated: reply.is_truncated(finding.choice), failed_open, ..Course::default() };
+            self.keep(asked, trace, finding, Kept::Refused { answer }, course);
+        }
     }
 
     /// The whole body, under the limit. Content codings were not asked for; an answer that has one cannot be read.
@@ -138,6 +166,7 @@ impl Gateway {
         self: &Arc<Self>,
         reply: Reply,
         (finding, findings): (Finding, Vec<Finding>),
+        failed_open: bool,
         (asked, client): (&Asked, &HeaderMap),
         trace: &Trace,
     ) -> Result<(Reply, Option<&'static str>), Refusal> {
@@ -150,13 +179,16 @@ impl Gateway {
             None
         };
         let Some(mended) = mended else {
+            self.keep_refused(&reply, &finding, failed_open, asked, trace);
             return Ok((trace.block(reply, &finding, &findings), Some("block")));
         };
         let mut accepted = mended.cleared.into_inner();
         let both = (reply.edited_answer(finding.choice), accepted.edited_answer(finding.choice));
         // Text without the tool calls that it came with would teach something else.
         if let ((Some(original), Some(revised)), false) = (both, reply.has_tool_calls(finding.choice)) {
-            self.keep(asked, trace, &finding, Revision { original, revised, critique: mended.critique });
+            let course = Course { truncated: reply.is_truncated(finding.choice), failed_open, ..Course::default() };
+            let kept = Kept::Revised { original, revised, critique: mended.critique };
+            self.keep(asked, trace, &finding, kept, course);
         }
         if trace.annotates(true) {
             accepted.annotate(&trace.notice(&finding, Stage::Output, "revise"));

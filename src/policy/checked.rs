@@ -319,8 +319,10 @@ pub struct ReviseSettings {
 /// Preference pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PairSettings {
-    /// The part of the revisions that is kept, in [0, 1].
+    /// The part of the requests whose revised or blocked answers are kept, in [0, 1].
     pub rate: f64,
+    /// How many rows a principle may leave in a day (UTC) of one process; a rule without one counts for itself.
+    pub per_principle_per_day: Option<u32>,
 }
 
 /// What a policy may speak of: plain values, so that this room need not know the rooms that they come from.

@@ -207,7 +207,10 @@ fn named_upstream(source: Source<'_>, written: &Spanned<String>, known: &Known) 
 }
 
 fn pairs(source: Source<'_>, written: &schema::Pairs) -> Result<PairSettings, Problem> {
-    Ok(PairSettings { rate: source.within(written.rate.as_ref(), 1.0, (0.0, 1.0))? })
+    let rate = source.within(written.rate.as_ref(), 1.0, (0.0, 1.0))?;
+    let cap = written.per_principle_per_day.as_ref();
+    let per_principle_per_day = cap.map(|cap| source.within(Some(cap), 1, (1, u32::MAX))).transpose()?;
+    Ok(PairSettings { rate, per_principle_per_day })
 }
 
 fn keep<T>(checked: Result<T, Problem>, found: &mut Vec<Problem>) -> Option<T> {

@@ -178,6 +178,8 @@ pub(super) struct Revise {
 pub(super) struct Pairs {
     #[serde(default, deserialize_with = "written")]
     pub(super) rate: Option<Spanned<f64>>,
+    #[serde(default, deserialize_with = "written")]
+    pub(super) per_principle_per_day: Option<Spanned<u32>>,
 }
 
 /// For what may be left out, but not left blank: `origins:` with nothing after it is an oversight and not "all".

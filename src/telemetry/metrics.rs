@@ -157,6 +157,7 @@ pub struct Metrics {
     client_retries: IntCounterVec,
     pairs_sampled: IntCounterVec,
     pairs_dropped: IntCounterVec,
+    pairs_capped: IntCounterVec,
     pairs_buffer: IntGauge,
     pairs_flush: Gauge,
     reload_ok: IntGauge,
@@ -393,6 +394,12 @@ impl Metrics {
                 "Preference rows that were lost, and why.",
                 &["sink", "reason"],
             )?,
+            pairs_capped: counter(
+                r,
+                "wardline_pairs_capped_total",
+                "Preference rows not made because their principle (or rule) has left enough today.",
+                &["policy", "principle"],
+            )?,
             pairs_buffer: int_gauge(r, "wardline_pairs_buffer_rows", "Preference rows not yet on disk.")?,
             pairs_flush: gauge(
                 r,
@@ -569,6 +576,11 @@ impl Metrics {
     /// Preference rows were lost: `queue_full`, `write_error`, `too_large`, `closed`, `torn`.
     pub fn pairs_dropped(&self, sink: &'static str, reason: &'static str, rows: u64) {
         self.pairs_dropped.with_label_values(&[sink, reason]).inc_by(rows);
+    }
+
+    /// A preference row was not made: its principle has left as many today as the policy wants.
+    pub fn pair_capped(&self, policy: &str, principle: &str) {
+        self.pairs_capped.with_label_values(&[policy, principle]).inc();
     }
 
     /// Preference rows that are not yet on disk.

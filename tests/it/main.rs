@@ -5,6 +5,7 @@
 mod faults;
 mod layers;
 mod lifecycle;
+mod pairs;
 mod process;
 mod reload;
 mod revision;
