@@ -45,11 +45,18 @@ pub struct Config {
     pub max_answer_bytes: usize,
     /// Milliseconds that a client may take to send its body.
     pub body_timeout_ms: u64,
+    /// Milliseconds of silence after which a comment shows that a held stream lives.
+    pub heartbeat_ms: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_request_bytes: 10 * 1024 * 1024, max_answer_bytes: 16 * 1024 * 1024, body_timeout_ms: 30_000 }
+        Self {
+            max_request_bytes: 10 * 1024 * 1024,
+            max_answer_bytes: 16 * 1024 * 1024,
+            body_timeout_ms: 30_000,
+            heartbeat_ms: 10_000,
+        }
     }
 }
 
@@ -150,7 +157,7 @@ impl Gateway {
             if !asked.stream {
                 return Err(Refusal::unreadable_answer("an event stream where none was asked for"));
             }
-            return Ok(self.stream(answer, &asked, trace, sent));
+            return Ok(self.stream(answer, (asked, headers), trace, sent));
         }
         self.whole(answer, &asked, &headers, trace, sent).await
     }

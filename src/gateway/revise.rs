@@ -28,6 +28,8 @@ pub(super) struct Case<'a> {
 /// An answer that the guards have nothing against any longer.
 pub(super) struct Mended {
     pub(super) cleared: Cleared<Reply>,
+    /// The revision as the reviser wrote it.
+    pub(super) text: String,
     /// What the critic said of the original.
     pub(super) critique: String,
 }
@@ -39,7 +41,7 @@ struct Progress {
     objection: Option<usize>,
     used: Vec<usize>,
     critique: Option<String>,
-    best: Option<Cleared<Reply>>,
+    best: Option<(Cleared<Reply>, String)>,
 }
 
 impl Gateway {
@@ -63,7 +65,7 @@ impl Gateway {
         let accepted = progress.best.is_some();
         self.metrics.revised(&trace.view.policy.name, if accepted { "accepted" } else { outcome }, started.elapsed());
         let critique = progress.critique.unwrap_or_default();
-        Ok(progress.best.map(|cleared| Mended { cleared, critique }))
+        Ok(progress.best.map(|(cleared, text)| Mended { cleared, text, critique }))
     }
 
     /// Runs the rounds; says how they ended, should nothing have come of them.
@@ -109,7 +111,7 @@ impl Gateway {
         match self.guards.output(&trace.view, reply).await?.outcome {
             Outcome::Pass(cleared) => {
                 progress.objection = None;
-                progress.best = Some(cleared);
+                progress.best = Some((cleared, progress.answer.clone()));
             }
             Outcome::Revise(_, finding) | Outcome::Block(_, finding) => {
                 progress.objection = trace.principle_of(&finding).or(trace.principle_of(case.finding));

@@ -14,7 +14,7 @@ use super::revise::Case;
 use super::{Gateway, Trace};
 use crate::api::{BlockStyle, Call, Dialect, Limits, Origin, OutputForm, Reply, Transcript};
 use crate::guard::{Finding, Outcome, Stage, View};
-use crate::policy::{Action, Mode, OutputBlock};
+use crate::policy::{Action, Mode, OnStream, OutputBlock};
 use crate::telemetry::StageTimer;
 use crate::upstream;
 
@@ -41,7 +41,7 @@ impl Asked {
             let mut rules = view.policy.rules.iter().filter(|rule| rule.mode == Mode::Enforce && rule.stages.output);
             rules.any(|rule| rule.action == action)
         };
-        let revises = acts(Action::Revise) && !call.stream();
+        let revises = acts(Action::Revise) && !(call.stream() && view.policy.revise.on_stream == OnStream::Block);
         let needed = revises || keeps && (acts(Action::Block) || acts(Action::Revise));
         Self {
             dialect: call.dialect(),

@@ -310,10 +310,25 @@ pub struct ReviseSettings {
     pub upstream: Option<String>,
     /// Who criticises and revises; `None` is the model that answered.
     pub model: Option<String>,
+    /// What happens to an answer that is streamed.
+    pub on_stream: OnStream,
     /// For all rounds together.
     pub timeout: Duration,
     /// Tokens that critic and reviser may write in all rounds together.
     pub max_tokens: u32,
+}
+
+/// What `revise` does to an answer that is streamed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStream {
+    /// Nothing is released before the whole answer has come and was judged, and revised if need be.
+    Hold,
+    /// What was released stays, and the revision goes on from there.
+    Repair,
+    /// The stream is ended as blocked.
+    #[default]
+    Block,
 }
 
 /// Preference pairs.

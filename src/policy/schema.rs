@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use super::{Action, Annotate, Disclose, InputBlock, Mode, OnError, OutputBlock, Role};
+use super::{Action, Annotate, Disclose, InputBlock, Mode, OnError, OnStream, OutputBlock, Role};
 use crate::api::Origin;
 
 /// One file of the policy directory.
@@ -164,6 +164,8 @@ pub(super) struct Stream {
 pub(super) struct Revise {
     #[serde(default, deserialize_with = "written")]
     pub(super) rounds: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) on_stream: OnStream,
     #[serde(default, deserialize_with = "written")]
     pub(super) upstream: Option<Spanned<String>>,
     pub(super) model: Option<Spanned<String>>,

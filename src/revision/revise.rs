@@ -292,6 +292,7 @@ fn unreadable(role: &'static str, error: &serde_json::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::OnStream;
 
     #[test]
     fn a_continuation_follows_what_was_shown() {
@@ -309,8 +310,14 @@ mod tests {
 
     #[test]
     fn what_is_not_told_is_guessed_and_a_budget_ends() {
-        let settings =
-            ReviseSettings { rounds: 1, upstream: None, model: None, timeout: Duration::from_secs(1), max_tokens: 100 };
+        let settings = ReviseSettings {
+            rounds: 1,
+            upstream: None,
+            model: None,
+            on_stream: OnStream::Block,
+            timeout: Duration::from_secs(1),
+            max_tokens: 100,
+        };
         let mut budget = Budget::of(&settings);
         budget.spend(Some(Usage { input: 1000, output: 40 }), 1);
         assert_eq!(budget.tokens, 60);

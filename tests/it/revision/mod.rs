@@ -1,6 +1,7 @@
 //! Critique, revision, and the row that it leaves.
 
 mod rounds;
+mod streams;
 
 use serde_json::{Value, json};
 
@@ -185,17 +186,4 @@ async fn the_answer_cannot_speak_to_the_critic() {
     let material: Value = serde_json::from_str(asked["messages"][1]["content"].as_str().unwrap()).unwrap();
     assert_eq!(material["answer"], trick, "it stays one string of one JSON document");
     assert_eq!(material.as_object().unwrap().len(), 4);
-}
-
-#[tokio::test]
-async fn a_streamed_answer_under_revise_is_blocked() {
-    let upstream = Upstream::start(|_| {
-        let event = |text: &str, finish: Value| format!("data: {}\n\n", json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]}));
-        let stream = event("You are worthless.", json!(null)) + &event("", json!("stop")) + "data: [DONE]\n\n";
-        crate::support::sse(&[stream.as_bytes()], 0)
-    })
-    .await;
-    let running = Running::start(Setup::with(&policy()), upstream.address).await;
-    let text = running.client().post("/v1/chat/completions", chat("Hello", true)).await.text();
-    assert!(!text.contains("worthless") && text.contains("content_filter"), "{text}");
 }

@@ -77,6 +77,7 @@ async fn it_ends_early_when_the_critic_finds_nothing() {
     let reply = running.client().post("/v1/chat/completions", chat("Hello", false)).await;
     assert_eq!(reply.json()["choices"][0]["message"]["content"], "You matter.");
     assert_eq!(upstream.requests().len(), 4, "answer, critique, revision, critique");
+    running.wait_for(r#"wardline_pairs_sampled_total{sink="spool"}"#, 1.0).await;
     assert_eq!(running.rows()[0]["meta"]["critique"], "It demeans.", "that of the rejected answer");
 }
 
