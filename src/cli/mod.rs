@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod demo_upstream;
 mod health;
+mod judge;
 mod output;
 mod pairs;
 mod serve;
@@ -52,6 +53,8 @@ enum Command {
         #[command(subcommand)]
         command: pairs::Command,
     },
+    /// Have a model compare answers that people have compared, in both orders, and report how far they agree.
+    Judge(judge::Arguments),
     /// Ask a running gateway whether it lives; for container health checks.
     Health {
         /// Its admin address.
@@ -80,6 +83,7 @@ pub fn run() -> ExitCode {
         Command::Demo { config } => demo::run(&config),
         Command::Check { config } => check::run(&config),
         Command::Health { admin } => health::run(admin),
+        Command::Judge(arguments) => judge::run(&arguments),
         Command::Pairs { command } => pairs::run(command),
     };
     match outcome {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::read::MultiGzDecoder;
 use ruzstd::decoding::StreamingDecoder;
+use serde::de::DeserializeOwned;
 
 use crate::pairs::Row;
 
@@ -103,6 +104,28 @@ impl Reading {
         ReadError::Line { path: self.path.clone(), line: self.line, reason: reason.into() }
     }
 
+    /// The next line as another kind of row than [`Row`].
+    pub fn next_as<T: DeserializeOwned>(&mut self) -> Option<Result<T, ReadError>> {
+        self.next_with(|line| serde_json::from_slice(line))
+    }
+
+    fn next_with<T>(&mut self, read: impl Fn(&[u8]) -> Result<T, serde_json::Error>) -> Option<Result<T, ReadError>> {
+        let line = match self.next_line() {
+            Ok(line) => line?,
+            Err(source) => {
+                let path = self.path.clone();
+                self.lines = Box::new(io::empty());
+                return Some(Err(ReadError::Io { path, source }));
+            }
+        };
+        Some(read(&line).map_err(|error| {
+            if error.is_eof() && !line.ends_with(b"\n") {
+                return ReadError::Torn { path: self.path.clone(), line: self.line };
+            }
+            self.mistake(said(&error))
+        }))
+    }
+
     fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
         loop {
@@ -127,20 +150,7 @@ impl Iterator for Reading {
 
     /// The next row. A broken line is an error, and the next call goes on behind it; a broken file ends.
     fn next(&mut self) -> Option<Self::Item> {
-        let line = match self.next_line() {
-            Ok(line) => line?,
-            Err(source) => {
-                let path = self.path.clone();
-                self.lines = Box::new(io::empty());
-                return Some(Err(ReadError::Io { path, source }));
-            }
-        };
-        Some(Row::read(&line).map_err(|error| {
-            if error.is_eof() && !line.ends_with(b"\n") {
-                return ReadError::Torn { path: self.path.clone(), line: self.line };
-            }
-            self.mistake(said(&error))
-        }))
+        self.next_with(Row::read)
     }
 }
 

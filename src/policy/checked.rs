@@ -34,6 +34,8 @@ pub struct Policy {
     pub revise: ReviseSettings,
     /// Preference pairs.
     pub pairs: PairSettings,
+    /// How two answers are compared.
+    pub judge: JudgeSettings,
     /// Model names that get a metric label of their own; all others count as `other`.
     pub models: Vec<String>,
 }
@@ -338,6 +340,34 @@ pub struct PairSettings {
     pub rate: f64,
     /// How many rows a principle may leave in a day (UTC) of one process; a rule without one counts for itself.
     pub per_principle_per_day: Option<u32>,
+}
+
+/// How two answers are compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JudgeSettings {
+    /// The configured upstream that is asked; `None` is the first one.
+    pub upstream: Option<String>,
+    /// Who judges; `None` where the caller has to say.
+    pub model: Option<String>,
+    /// Tokens that each judgement may take.
+    pub max_tokens: u32,
+    /// Comparisons by people that the judge is shown.
+    pub examples: Vec<JudgeExample>,
+}
+
+/// A comparison by people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JudgeExample {
+    /// What was asked.
+    pub prompt: String,
+    /// One answer.
+    pub first: String,
+    /// The other.
+    pub second: String,
+    /// Why it got its score.
+    pub reasoning: String,
+    /// From 1 (the first is much better) to 9 (the second is).
+    pub score: u8,
 }
 
 /// What a policy may speak of: plain values, so that this room need not know the rooms that they come from.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_saphyr::{Location, Spanned};
 
 use super::checked::{
-    Constitution, Known, PairSettings, Policy, Principle, Respond, ReviseSettings, Rule, StreamSettings,
+    Constitution, JudgeExample, JudgeSettings, Known, PairSettings, Policy, Principle, Respond, ReviseSettings, Rule,
+    StreamSettings,
 };
 use super::constitution::{one_line, render};
 use super::rules::Rules;
@@ -26,15 +27,16 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Policy, 
     let stream = keep(stream(source, &file.stream), &mut found);
     let revise = keep(revise(source, &file.revise, known), &mut found);
     let pairs = keep(pairs(source, &file.pairs), &mut found);
-    let (Some(name), Some(respond), Some(stream), Some(revise), Some(pairs), true) =
-        (name, respond, stream, revise, pairs, found.is_empty())
+    let judge = keep(judge(source, &file.judge, known), &mut found);
+    let (Some(name), Some(respond), Some(stream), Some(revise), Some(pairs), Some(judge), true) =
+        (name, respond, stream, revise, pairs, judge, found.is_empty())
     else {
         return Err(found);
     };
     let models = file.models.into_iter().map(|model| model.value).collect();
     let (description, inject) = (one_line(&file.description), file.inject.role);
     let revision = String::new();
-    Policy { name, revision, description, constitution, inject, rules, respond, stream, revise, pairs, models }
+    Policy { name, revision, description, constitution, inject, rules, respond, stream, revise, pairs, judge, models }
         .sealed()
         .map_err(|error| vec![source.problem(Location::UNKNOWN, error.to_string())])
 }
@@ -211,6 +213,23 @@ fn pairs(source: Source<'_>, written: &schema::Pairs) -> Result<PairSettings, Pr
     let cap = written.per_principle_per_day.as_ref();
     let per_principle_per_day = cap.map(|cap| source.within(Some(cap), 1, (1, u32::MAX))).transpose()?;
     Ok(PairSettings { rate, per_principle_per_day })
+}
+
+fn judge(source: Source<'_>, written: &schema::Judge, known: &Known) -> Result<JudgeSettings, Problem> {
+    let upstream = written.upstream.as_ref().map(|upstream| named_upstream(source, upstream, known)).transpose()?;
+    let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
+    let max_tokens = source.within(written.max_tokens.as_ref(), 512, (16, 1 << 16))?;
+    let example = |written: &schema::JudgeExample| {
+        Ok(JudgeExample {
+            prompt: source.said(&written.prompt)?,
+            first: source.said(&written.first)?,
+            second: source.said(&written.second)?,
+            reasoning: source.said(&written.reasoning)?,
+            score: source.within(Some(&written.score), 5, (1, 9))?,
+        })
+    };
+    let examples = written.examples.iter().map(example).collect::<Result<_, Problem>>()?;
+    Ok(JudgeSettings { upstream, model, max_tokens, examples })
 }
 
 fn keep<T>(checked: Result<T, Problem>, found: &mut Vec<Problem>) -> Option<T> {

@@ -69,6 +69,7 @@ respond: { on_input_block: error, message: Sorry. }
 stream: { window_chars: 400, hold: 400ms }
 revise: { timeout: 30s, max_tokens: 1024, model: null }
 pairs: { rate: 0.5 }
+judge: { model: j, examples: [{ prompt: p, first: a, second: b, reasoning: r, score: 7 }] }
 ";
 
 /// What is written, what is written instead, where the mistake is, and what is said (in this order).
@@ -286,6 +287,7 @@ fn revisions_within_bounds() {
                 "revise.upstream: unknown upstream `revisor`, expected one of `openai`, `reviser`; did you mean `reviser`?",
             ],
         ),
+        ("score: 7", "score: 10", "36:87", &["judge.examples[0].score: expected a number from 1 to 9, found 10"]),
         (from, "upstream: reviser", "34:35", &["revise.upstream: another upstream needs a `model`"]),
     ]);
 }

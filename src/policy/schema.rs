@@ -36,6 +36,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) pairs: Pairs,
     #[serde(default)]
+    pub(super) judge: Judge,
+    #[serde(default)]
     pub(super) models: Vec<Spanned<String>>,
 }
 
@@ -182,6 +184,32 @@ pub(super) struct Pairs {
     pub(super) rate: Option<Spanned<f64>>,
     #[serde(default, deserialize_with = "written")]
     pub(super) per_principle_per_day: Option<Spanned<u32>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct Judge {
+    #[serde(default, deserialize_with = "written")]
+    pub(super) upstream: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "written")]
+    pub(super) model: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "written")]
+    pub(super) max_tokens: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) examples: Vec<JudgeExample>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an example: a mapping with `prompt`, `first`, `second`, `reasoning` and `score`"
+)]
+pub(super) struct JudgeExample {
+    pub(super) prompt: Spanned<String>,
+    pub(super) first: Spanned<String>,
+    pub(super) second: Spanned<String>,
+    pub(super) reasoning: Spanned<String>,
+    pub(super) score: Spanned<u8>,
 }
 
 /// For what may be left out, but not left blank: `origins:` with nothing after it is an oversight and not "all".

@@ -2,22 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use super::ask::Asker;
+use super::error::Error;
 use super::form;
 use super::parse::{self, Critique, Revision};
-use crate::api::render::question;
-use crate::api::{Dialect, Limits, OutputForm, Reply, Usage};
+use crate::api::{OutputForm, Usage};
 use crate::policy::{Principle, ReviseSettings};
 use crate::telemetry::Metrics;
-use crate::upstream::{self, Provider, Upstream};
-
-/// Longest answer of critic or reviser that is read, in bytes.
-const MAX_ANSWER: usize = 256 * 1024;
+use crate::upstream::Upstream;
 
 /// Fewer tokens than this hold no critique: a budget with less is used up.
 const LEAST_TOKENS: u32 = 16;
@@ -63,48 +60,6 @@ pub struct Round {
     pub critique: Critique,
     /// The whole rewritten answer, which begins with what was shown; none when the critic found nothing to mend.
     pub answer: Option<String>,
-}
-
-/// Why a round brought nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The call failed.
-    #[error("the {role} could not be asked: {source}")]
-    Upstream {
-        /// `critic` or `reviser`.
-        role: &'static str,
-        /// What happened.
-        source: upstream::Error,
-    },
-    /// The upstream refused.
-    #[error("the {role} was asked and the upstream answered with status {status}")]
-    Status {
-        /// `critic` or `reviser`.
-        role: &'static str,
-        /// The status.
-        status: u16,
-    },
-    /// What came back is not what was asked for.
-    #[error("the {role} did not answer with what was asked for: {reason}")]
-    Unreadable {
-        /// `critic` or `reviser`.
-        role: &'static str,
-        /// What is wrong with it; holds none of its text.
-        reason: String,
-    },
-    /// All rounds together took too long.
-    #[error("critique and revision were not done in time")]
-    Timeout,
-    /// All rounds together wrote too much.
-    #[error("critique and revision have used up their tokens")]
-    Tokens,
-}
-
-impl Error {
-    /// Whether the budget is at its end, which is nobody's fault.
-    pub fn is_budget(&self) -> bool {
-        matches!(self, Self::Timeout | Self::Tokens)
-    }
 }
 
 /// What all rounds over one answer may still cost.
@@ -179,14 +134,14 @@ impl Reviser<'_> {
 
     async fn both(&self, draft: &Draft<'_>, budget: &mut Budget) -> Result<Round, Error> {
         let text = self.ask("critic", CRITIC, &draft.material(None)?, budget).await?;
-        let critique: Critique = parse::object(&text).map_err(|error| unreadable("critic", &error))?;
+        let critique: Critique = parse::object(&text).map_err(|error| Error::no_json("critic", &error))?;
         if !critique.violated {
             return Ok(Round { critique, answer: None });
         }
         let system = if draft.shown.is_empty() { REVISER } else { CONTINUER };
         let text = self.ask("reviser", system, &draft.material(Some(&critique.why))?, budget).await?;
-        let Revision { revision } = parse::object(&text).map_err(|error| unreadable("reviser", &error))?;
-        let wrong = |reason: &str| Error::Unreadable { role: "reviser", reason: reason.to_owned() };
+        let Revision { revision } = parse::object(&text).map_err(|error| Error::no_json("reviser", &error))?;
+        let wrong = |reason: &str| Error::unreadable("reviser", reason);
         if revision.trim().is_empty() {
             return Err(wrong("the revision is empty"));
         }
@@ -207,51 +162,12 @@ impl Reviser<'_> {
         if budget.tokens < LEAST_TOKENS {
             return Err(Error::Tokens);
         }
-        let dialect = dialect(self.upstream.provider());
+        let Self { upstream, headers, policy, metrics, .. } = *self;
         let model = self.settings.model.as_deref().unwrap_or(self.model);
-        let body = question(dialect, model, system, material, budget.tokens);
-        let failed = |source| Error::Upstream { role, source };
-        let mut response = self.upstream.send(dialect.path(), &self.headers(), body).await.map_err(failed)?;
-        if !response.status.is_success() {
-            return Err(Error::Status { role, status: response.status.as_u16() });
-        }
-        let mut bytes = BytesMut::new();
-        while let Some(chunk) = response.body.chunk().await {
-            bytes.extend_from_slice(&chunk.map_err(failed)?);
-            if bytes.len() > MAX_ANSWER {
-                return Err(Error::Unreadable { role, reason: format!("it is longer than {MAX_ANSWER} bytes") });
-            }
-        }
-        self.text(role, dialect, bytes.freeze(), budget)
-    }
-
-    fn text(&self, role: &'static str, dialect: Dialect, body: Bytes, budget: &mut Budget) -> Result<String, Error> {
-        let reply = Reply::read(dialect, body, &Limits::default())
-            .map_err(|error| Error::Unreadable { role, reason: error.kind().to_owned() })?;
-        let text = reply.answer(0);
-        budget.spend(reply.usage(), text.as_ref().map_or(0, String::len));
-        if let Some(usage) = reply.usage() {
-            self.metrics.revision_cost(self.policy, role, usage.input, usage.output);
-        }
-        text.ok_or_else(|| Error::Unreadable { role, reason: "it holds no text".to_owned() })
-    }
-
-    fn headers(&self) -> HeaderMap {
-        let mut headers = self.headers.cloned().unwrap_or_default();
-        // It would bring back the answer that the client got.
-        headers.remove("idempotency-key");
-        if self.upstream.provider() == Provider::Anthropic {
-            headers.entry("anthropic-version").or_insert(HeaderValue::from_static("2023-06-01"));
-        }
-        headers
-    }
-}
-
-/// The dialect in which an upstream is asked, whatever the client speaks.
-fn dialect(provider: Provider) -> Dialect {
-    match provider {
-        Provider::OpenAi => Dialect::OpenAiChat,
-        Provider::Anthropic => Dialect::AnthropicMessages,
+        let said =
+            Asker { upstream, headers, model, policy, metrics }.ask(role, system, material, budget.tokens).await?;
+        budget.spend(said.usage, said.text.len());
+        Ok(said.text)
     }
 }
 
@@ -278,15 +194,8 @@ impl Draft<'_> {
             shown: Some(self.shown).filter(|shown| revises && !shown.is_empty()),
             form: self.form.filter(|_| revises).map(OutputForm::schema),
         };
-        serde_json::to_string(&material)
-            .map_err(|error| Error::Unreadable { role: "critic", reason: error.to_string() })
+        serde_json::to_string(&material).map_err(|error| Error::no_json("critic", &error))
     }
-}
-
-/// A JSON error by kind and place only: its message could quote the model's text.
-fn unreadable(role: &'static str, error: &serde_json::Error) -> Error {
-    let reason = format!("{:?} error at line {}, column {}", error.classify(), error.line(), error.column());
-    Error::Unreadable { role, reason }
 }
 
 #[cfg(test)]
