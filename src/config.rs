@@ -96,6 +96,7 @@ struct Limits {
     max_request_bytes: usize,
     max_answer_bytes: usize,
     body_timeout_ms: u64,
+    heartbeat_ms: u64,
 }
 
 impl Default for Limits {
@@ -108,6 +109,7 @@ impl Default for Limits {
             max_request_bytes: gateway.max_request_bytes,
             max_answer_bytes: gateway.max_answer_bytes,
             body_timeout_ms: gateway.body_timeout_ms,
+            heartbeat_ms: gateway.heartbeat_ms,
         }
     }
 }
@@ -127,8 +129,12 @@ impl Config {
             return senseless("upstreams", "expected at least one upstream");
         }
         for provider in [upstream::Provider::OpenAi, upstream::Provider::Anthropic] {
-            if written.upstreams.values().filter(|upstream| upstream.dialect == provider).count() > 1 {
-                let reason = format!("expected at most one upstream of dialect `{}`", provider.as_str());
+            let serves = |upstream: &&upstream::Config| upstream.dialect == provider && !upstream.aside;
+            if written.upstreams.values().filter(serves).count() > 1 {
+                let reason = format!(
+                    "expected at most one upstream of dialect `{}` for clients' requests; mark others `aside: true`",
+                    provider.as_str()
+                );
                 return senseless("upstreams", &reason);
             }
         }
@@ -182,6 +188,7 @@ impl Written {
                 max_request_bytes: limits.max_request_bytes,
                 max_answer_bytes: limits.max_answer_bytes,
                 body_timeout_ms: limits.body_timeout_ms,
+                heartbeat_ms: limits.heartbeat_ms.max(1),
             },
             upstreams: self.upstreams,
             policies: self.policies,

@@ -11,6 +11,7 @@ mod intake;
 mod keep;
 mod record;
 mod refuse;
+mod revise;
 mod status;
 mod stream;
 mod whole;
@@ -44,11 +45,18 @@ pub struct Config {
     pub max_answer_bytes: usize,
     /// Milliseconds that a client may take to send its body.
     pub body_timeout_ms: u64,
+    /// Milliseconds of silence after which a comment shows that a held stream lives.
+    pub heartbeat_ms: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_request_bytes: 10 * 1024 * 1024, max_answer_bytes: 16 * 1024 * 1024, body_timeout_ms: 30_000 }
+        Self {
+            max_request_bytes: 10 * 1024 * 1024,
+            max_answer_bytes: 16 * 1024 * 1024,
+            body_timeout_ms: 30_000,
+            heartbeat_ms: 10_000,
+        }
     }
 }
 
@@ -122,7 +130,8 @@ impl Gateway {
         let timer = StageTimer::start();
         let verdict = self.guards.input(&view, call).await?;
         timer.stop(&self.metrics, dialect.route(), "guard_in");
-        let trace = Trace { view, exchange, id: id.to_owned(), input: verdict.findings };
+        let failed_open = verdict.failed_open;
+        let trace = Trace { view, exchange, id: id.to_owned(), input: verdict.findings, failed_open };
         let mut response = match verdict.outcome {
             Outcome::Block(call, finding) | Outcome::Revise(call, finding) => trace.input_blocked(&call, &finding),
             Outcome::Pass(call) => self.forward(upstream, call, head, &trace).await?,
@@ -140,7 +149,7 @@ impl Gateway {
         trace: &Trace,
     ) -> Result<Response<Body>, Refusal> {
         let call = call.into_inner();
-        let asked = whole::Asked::of(&call, &trace.view);
+        let asked = whole::Asked::of(&call, &trace.view, self.keeps(trace));
         let sent = Instant::now();
         let answer = upstream.send(asked.dialect.path(), &headers, call.into_body()).await;
         let answer = answer.inspect_err(|error| trace.exchange.upstream_done(sent, error.kind()))?;
@@ -148,9 +157,9 @@ impl Gateway {
             if !asked.stream {
                 return Err(Refusal::unreadable_answer("an event stream where none was asked for"));
             }
-            return Ok(self.stream(answer, &asked, trace, sent));
+            return Ok(self.stream(answer, (asked, headers), trace, sent));
         }
-        self.whole(upstream, answer, &asked, &headers, trace, sent).await
+        self.whole(answer, &asked, &headers, trace, sent).await
     }
 
     fn upstream(&self, dialect: Dialect) -> Result<&Upstream, Refusal> {
@@ -158,7 +167,7 @@ impl Gateway {
             Dialect::OpenAiChat => Provider::OpenAi,
             Dialect::AnthropicMessages => Provider::Anthropic,
         };
-        let found = self.upstreams.iter().find(|upstream| upstream.provider() == provider);
+        let found = self.upstreams.iter().find(|upstream| upstream.provider() == provider && !upstream.is_aside());
         found.ok_or_else(|| Refusal::no_upstream(provider.as_str()))
     }
 
@@ -197,6 +206,8 @@ pub(crate) struct Trace {
     id: String,
     /// What the rules found in the prompt.
     input: Vec<Finding>,
+    /// A guard could not judge the prompt, and its rule let it pass.
+    failed_open: bool,
 }
 
 impl Trace {

@@ -6,6 +6,7 @@ use crate::api::dialect::{Dialect, Limits};
 use crate::api::error::ReadError;
 use crate::api::json::{Edits, Json, Mode, NodeId, Value};
 use crate::api::notice::Usage;
+use crate::api::reply::is_cut;
 use crate::api::segment::texts;
 use crate::api::sse::Frame;
 use crate::api::vocabulary;
@@ -62,6 +63,13 @@ pub struct Finish {
     pub choice: u32,
     /// The upstream's `finish_reason` or `stop_reason`.
     pub reason: String,
+}
+
+impl Finish {
+    /// Whether the upstream cut the answer off at the token limit.
+    pub fn is_cut(&self) -> bool {
+        is_cut(&self.reason)
+    }
 }
 
 /// One event, understood.
@@ -129,6 +137,11 @@ impl Event {
     /// The frame with other text in some deltas: (index in [`Event::deltas`], the new text). Everything else keeps its
     /// bytes, but for what would give the old text away: log probabilities become `null`, padding goes.
     pub fn rewrite(&self, changes: &[(usize, String)]) -> Bytes {
+        self.rewrite_with(changes, None)
+    }
+
+    /// The same; `note` is JSON for a `guardrail` member.
+    pub fn rewrite_with(&self, changes: &[(usize, String)], note: Option<&[u8]>) -> Bytes {
         let changes: Vec<(&Delta, &str)> =
             changes.iter().filter_map(|(at, text)| Some((self.deltas.get(*at)?, text.as_str()))).collect();
         if changes.is_empty() {
@@ -145,11 +158,38 @@ impl Event {
         if self.dialect == Dialect::OpenAiChat && !edits.is_empty() {
             openai::forget_copies(doc.root(), &mut edits);
         }
+        if let Some(note) = note.filter(|_| doc.root().is_object()) {
+            edits.append_member(doc.root(), "guardrail", note);
+        }
         let data = doc.apply(&edits);
         match &self.frame.data_span {
             Some(span) if !beside => Bytes::from([&self.raw[..span.start], &data, &self.raw[span.end..]].concat()),
             _ => self.framed(&data),
         }
+    }
+
+    /// The block of the answer that the event belongs to, in dialects whose answers have several; 0 in others.
+    pub fn block(&self) -> u64 {
+        self.root().and_then(|root| root.get("index")).and_then(Value::as_u64).unwrap_or_default()
+    }
+
+    /// True when a client that never sees the event misses nothing but its text.
+    pub fn is_text_only(&self) -> bool {
+        let bare = self.finish.is_empty() && self.closes.is_empty() && self.usage.is_none() && !self.terminal;
+        let shape = |root: Value<'_>| {
+            if self.dialect == Dialect::AnthropicMessages {
+                return root.get("type").and_then(Value::as_str).as_deref() == Some("content_block_delta");
+            }
+            let mut deltas = root.all("choices").flat_map(Value::items).flat_map(|choice| choice.all("delta"));
+            deltas.all(|delta| delta.get("role").is_none())
+        };
+        bare && self.deltas.len() == 1 && self.root().is_some_and(shape)
+    }
+
+    /// True for a reference to a source that belongs to text before it.
+    pub fn is_citation(&self) -> bool {
+        let delta = self.root().and_then(|root| root.get("delta"));
+        delta.and_then(|delta| delta.get("type")).and_then(Value::as_str).as_deref() == Some("citations_delta")
     }
 
     /// The JSON document, where the frame carries one.

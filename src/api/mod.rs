@@ -22,7 +22,7 @@ mod tests;
 mod transcript;
 mod vocabulary;
 
-pub use call::{Call, InjectRole};
+pub use call::{Call, InjectRole, OutputForm};
 pub use dialect::{Dialect, Limits, Origin, UnknownOrigin};
 pub use error::ReadError;
 pub use event::{Channel, Close, Delta, Event, Finish, Lane};

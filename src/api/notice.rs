@@ -62,6 +62,11 @@ impl Notice<'_> {
         })
     }
 
+    /// The same as JSON text.
+    pub fn note(&self) -> Vec<u8> {
+        self.annotation().to_string().into_bytes()
+    }
+
     /// Adds the `guardrail` member to `object`, if it may be there.
     pub(crate) fn annotate_into(&self, object: &mut Value) {
         if self.annotate {

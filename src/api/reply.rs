@@ -81,6 +81,34 @@ impl Reply {
         }
     }
 
+    /// A whole answer that is this text and nothing else, to be judged as one.
+    pub fn of_text(text: &str) -> Result<Reply, ReadError> {
+        let message = serde_json::json!({"role": "assistant", "content": text});
+        let body = serde_json::json!({"choices": [{"index": 0, "message": message}]});
+        Reply::read(Dialect::OpenAiChat, to_bytes(&body), &Limits::default())
+    }
+
+    /// The assistant's text in one choice as it will be sent, with what was replaced in it.
+    pub fn edited_answer(&self, choice: u32) -> Option<String> {
+        let sent = Reply::read(self.dialect, self.clone().into_body(), &Limits::default()).ok()?;
+        sent.answer(choice)
+    }
+
+    /// True when the upstream cut a choice off at the token limit.
+    pub fn is_truncated(&self, choice: u32) -> bool {
+        let root = self.doc.root();
+        let reason = match root.get("stop_reason") {
+            Some(reason) => Some(reason),
+            None => root
+                .all("choices")
+                .flat_map(Value::items)
+                .enumerate()
+                .find(|(at, item)| item.get("index").and_then(Value::as_u64).unwrap_or(*at as u64) == u64::from(choice))
+                .and_then(|(_, item)| item.get("finish_reason")),
+        };
+        reason.and_then(Value::as_str).is_some_and(|reason| is_cut(&reason))
+    }
+
     /// True when a choice calls tools.
     pub fn has_tool_calls(&self, choice: u32) -> bool {
         match self.dialect {
@@ -102,6 +130,13 @@ impl Reply {
             Dialect::OpenAiChat => openai::replace_answer(self.doc.root(), choice, text, &mut self.edits),
             Dialect::AnthropicMessages => anthropic::replace_answer(self.doc.root(), choice, text, &mut self.edits),
         }
+    }
+
+    /// The reply with another answer in one choice, read anew, so that every text of it can be judged again.
+    pub fn with_answer(&self, choice: u32, text: &str) -> Option<Reply> {
+        let mut copy = self.clone();
+        copy.replace_answer(choice, text);
+        Reply::read(self.dialect, copy.into_body(), &Limits::default()).ok()
     }
 
     /// Ends choices as blocked, with nothing of what they said. With [`Segment::WHOLE`] among them, or when no choice is
@@ -151,6 +186,11 @@ impl Reply {
             }
         }
     }
+}
+
+/// Whether a `finish_reason` or `stop_reason` says that the answer was cut off at the token limit.
+pub(crate) fn is_cut(reason: &str) -> bool {
+    matches!(reason, "length" | "max_tokens" | "model_context_window_exceeded")
 }
 
 /// A leaf that a redaction changes.

@@ -32,7 +32,8 @@ pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String
         .map_err(|error| told(error.to_string()))?;
     let classifier = config.classifier.as_ref().map(|model| Classifier::load(model, &metrics)).transpose();
     let classifier = classifier.map_err(|error| told(format!("{}: {error}", error.key())))?;
-    let store = Store::open(&config.policies, known(classifier.as_ref()), Arc::clone(&metrics), guard::arm);
+    let known = known(classifier.as_ref(), config);
+    let store = Store::open(&config.policies, known, Arc::clone(&metrics), guard::arm);
     let store = store.map_err(|error| match error {
         PolicyError::Files(_) | PolicyError::Arm { .. } => Failed::Told(error.report()),
         PolicyError::NoSuchPolicy { .. } => told(format!("policies.active: {error}")),
@@ -63,12 +64,17 @@ pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String
 }
 
 /// What policies may speak of.
-fn known(classifier: Option<&Classifier>) -> Known {
+fn known(classifier: Option<&Classifier>, config: &Config) -> Known {
     let labels = classifier.map(Classifier::labels).unwrap_or_default();
     let labels = labels.iter().map(|label| KnownLabel {
         head: label.head.clone(),
         name: label.name.clone(),
         thresholds: label.thresholds.clone(),
     });
-    Known { labels: labels.collect(), entities: guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect() }
+    let own_key = config.upstreams.iter().filter(|(_, upstream)| !upstream.forward_client_key);
+    Known {
+        labels: labels.collect(),
+        entities: guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect(),
+        upstreams: own_key.map(|(name, _)| name.clone()).collect(),
+    }
 }

@@ -8,6 +8,9 @@ mod check;
 mod demo;
 mod demo_upstream;
 mod health;
+mod judge;
+mod output;
+mod pairs;
 mod serve;
 
 use std::io::Write;
@@ -45,6 +48,13 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "wardline.yaml")]
         config: PathBuf,
     },
+    /// Look through preference rows, and write them in the shapes that training tools read.
+    Pairs {
+        #[command(subcommand)]
+        command: pairs::Command,
+    },
+    /// Have a model compare answers that people have compared, in both orders, and report how far they agree.
+    Judge(judge::Arguments),
     /// Ask a running gateway whether it lives; for container health checks.
     Health {
         /// Its admin address.
@@ -73,6 +83,8 @@ pub fn run() -> ExitCode {
         Command::Demo { config } => demo::run(&config),
         Command::Check { config } => check::run(&config),
         Command::Health { admin } => health::run(admin),
+        Command::Judge(arguments) => judge::run(&arguments),
+        Command::Pairs { command } => pairs::run(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

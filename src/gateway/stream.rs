@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
 use super::body::Body;
+use super::keep::{Course, Kept};
 use super::record::Exchange;
+use super::revise::{Case, Mended};
 use super::whole::{self, Asked};
 use super::{Gateway, Trace};
 use crate::api::sse::{Frame, Framer};
-use crate::api::{BlockStyle, Event, Limits};
-use crate::guard::{Cleared, Failure, Finding, Guards, Stage, State, StreamGuard};
+use crate::api::{BlockStyle, Event, Limits, Reply};
+use crate::guard::{Cleared, Failure, Finding, Guards, Objection, Stage, State, StreamGuard};
 use crate::policy::OutputBlock;
 use crate::upstream::{self, Answer};
 
@@ -24,9 +26,6 @@ const AHEAD: usize = 4;
 const WRITE_PATIENCE: Duration = Duration::from_mins(2);
 /// How long the end of a finished upstream body is waited for.
 const LAST_BYTES: Duration = Duration::from_millis(500);
-/// Silence after which a comment shows that the stream lives.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-
 /// How a stream came to its end.
 enum End {
     Completed,
@@ -55,7 +54,7 @@ impl Gateway {
     pub(super) fn stream(
         self: &Arc<Self>,
         answer: upstream::Response,
-        asked: &Asked,
+        (asked, client_headers): (Asked, HeaderMap),
         trace: &Trace,
         sent: Instant,
     ) -> Response<Body> {
@@ -65,13 +64,26 @@ impl Gateway {
             return whole::event_stream(answer.status, headers, body);
         }
         let (client, pieces) = mpsc::channel(AHEAD);
-        let guard =
+        let mut guard =
             StreamGuard::new(self.guards.clone(), Arc::clone(&trace.view), asked.dialect, asked.transcript.clone());
-        let flow =
-            Flow { upstream: answer.body, framer: Framer::default(), guard, client, trace: trace.clone(), held: 0 };
+        if self.keeps(trace) {
+            guard.remember();
+        }
+        let word = if guard.holds() { "hold" } else { "window" };
+        let flow = Flow {
+            upstream: answer.body,
+            framer: Framer::default(),
+            guard,
+            client,
+            trace: trace.clone(),
+            held: 0,
+            heartbeat: Duration::from_millis(self.config.heartbeat_ms),
+            desk: Arc::new(Desk { gateway: Arc::clone(self), asked, client: client_headers }),
+            rows: Vec::new(),
+        };
         tokio::spawn(flow.run(sent));
         let mut response = whole::event_stream(answer.status, headers, Body::Guarded(pieces));
-        response.headers_mut().insert("x-guardrail-stream", HeaderValue::from_static("window"));
+        response.headers_mut().insert("x-guardrail-stream", HeaderValue::from_static(word));
         response
     }
 }
@@ -84,6 +96,18 @@ struct Flow {
     client: mpsc::Sender<Bytes>,
     trace: Trace,
     held: usize,
+    /// Silence after which a comment shows that the stream lives.
+    heartbeat: Duration,
+    desk: Arc<Desk>,
+    /// What will be kept of it once it is over.
+    rows: Vec<(Finding, Kept, bool)>,
+}
+
+/// What a revision works with.
+struct Desk {
+    gateway: Arc<Gateway>,
+    asked: Asked,
+    client: HeaderMap,
 }
 
 impl Flow {
@@ -101,6 +125,7 @@ impl Flow {
         }
         self.hold(0);
         self.trace.exchange.stream_ended(end.as_str());
+        self.keep(&end);
         let Self { mut upstream, guard, client, .. } = self;
         guard.finish();
         // The client has everything, and is told so by this.
@@ -116,7 +141,7 @@ impl Flow {
         let mut quiet_since = tokio::time::Instant::now();
         loop {
             let due = self.guard.deadline().map(tokio::time::Instant::from_std);
-            let wake = due.unwrap_or(quiet_since + HEARTBEAT).min(quiet_since + HEARTBEAT);
+            let wake = due.unwrap_or(quiet_since + self.heartbeat).min(quiet_since + self.heartbeat);
             let ended = tokio::select! {
                 () = self.client.closed() => return Err(End::ClientGone),
                 chunk = self.upstream.chunk() => match chunk {
@@ -136,7 +161,7 @@ impl Flow {
             }
             if self.release().await? {
                 quiet_since = tokio::time::Instant::now();
-            } else if quiet_since.elapsed() >= HEARTBEAT {
+            } else if quiet_since.elapsed() >= self.heartbeat {
                 self.send(Bytes::from_static(self.guard.transcript().heartbeat())).await?;
                 quiet_since = tokio::time::Instant::now();
             }
@@ -168,10 +193,77 @@ impl Flow {
         }
         self.guard.end();
         self.release().await?;
+        let revising = *self.guard.state() == State::Revising;
         match (self.guard.complete(), self.guard.failed_upstream()) {
+            (_, true) if revising => Err(End::Upstream("it failed in the middle of an answer".to_owned())),
             (_, true) => Err(End::Told),
+            (true, false) if revising => {
+                self.mend().await?;
+                self.release().await.map(|_| ())
+            }
             (true, false) => Ok(()),
             (false, false) => Err(End::Upstream("it ended in the middle of an answer".to_owned())),
+        }
+    }
+
+    /// Has each answer that a rule objects to revised, and puts the revisions in; what cannot be mended is blocked.
+    async fn mend(&mut self) -> Result<(), End> {
+        for objection in self.guard.objections() {
+            let finding = objection.finding.clone();
+            let mended = if objection.spliceable { self.mended(&objection).await? } else { None };
+            let Some(mended) = mended else { return Err(End::Blocked(finding)) };
+            let notice = self.trace.notice(&finding, Stage::Output, "revise");
+            let note = self.trace.annotates(true).then(|| notice.note());
+            let revised = mended.text.clone();
+            if self.guard.splice(finding.choice, mended.cleared, note).is_err() {
+                return Err(End::Blocked(finding));
+            }
+            if !self.guard.has_tool_calls(finding.choice) {
+                let kept = Kept::Revised { original: objection.original, revised, critique: mended.critique };
+                self.rows.push((finding, kept, objection.truncated));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rounds, with signs of life for the client meanwhile.
+    async fn mended(&mut self, objection: &Objection) -> Result<Option<Mended>, End> {
+        let (desk, trace) = (Arc::clone(&self.desk), self.trace.clone());
+        let Ok(reply) = Reply::of_text(&objection.original) else { return Ok(None) };
+        let case = Case {
+            reply: &reply,
+            choice: 0,
+            original: &objection.original,
+            shown: &objection.shown,
+            finding: &objection.finding,
+        };
+        let mut work = std::pin::pin!(desk.gateway.mend(&case, &desk.asked, &desk.client, &trace));
+        let mut beats = tokio::time::interval(self.heartbeat);
+        beats.reset();
+        loop {
+            tokio::select! {
+                done = &mut work => return done.map_err(End::Guard),
+                () = self.client.closed() => return Err(End::ClientGone),
+                _ = beats.tick() => self.send(Bytes::from_static(self.guard.transcript().heartbeat())).await?,
+            }
+        }
+    }
+
+    /// What a training team gets of it.
+    fn keep(&mut self, end: &End) {
+        let aborted = !matches!(end, End::Completed);
+        if let End::Blocked(finding) = end
+            && !self.guard.has_tool_calls(finding.choice)
+            && let Some(answer) = self.guard.said(finding.choice)
+        {
+            let truncated = self.guard.is_truncated(finding.choice);
+            self.rows.clear();
+            self.rows.push((finding.clone(), Kept::Refused { answer }, truncated));
+        }
+        let cut_off = aborted && !(matches!(end, End::Blocked(_)) && self.guard.complete());
+        for (finding, kept, truncated) in self.rows.drain(..) {
+            let course = Course { aborted: cut_off, truncated, failed_open: self.guard.failed_open() };
+            self.desk.gateway.keep(&self.desk.asked, &self.trace, &finding, kept, course);
         }
     }
 
@@ -184,7 +276,7 @@ impl Flow {
             self.send(bytes).await?;
         }
         match self.guard.state() {
-            State::Open => Ok(sent),
+            State::Open | State::Revising => Ok(sent),
             State::Blocked(finding) => Err(End::Blocked(finding.clone())),
         }
     }

@@ -1,22 +1,22 @@
 //! Answers that arrive in one piece: judged, perhaps revised, and rendered.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
 
 use super::body::Body;
-use super::keep::Revision;
+use super::keep::{Course, Kept};
 use super::refuse::{self, Refusal};
+use super::revise::Case;
 use super::{Gateway, Trace};
-use crate::api::{BlockStyle, Call, Dialect, Limits, Reply, Transcript};
+use crate::api::{BlockStyle, Call, Dialect, Limits, Origin, OutputForm, Reply, Transcript};
 use crate::guard::{Finding, Outcome, Stage, View};
-use crate::policy::{Action, Mode, OutputBlock};
-use crate::revision::{Draft, Revised, Reviser};
+use crate::policy::{Action, Mode, OnStream, OutputBlock};
 use crate::telemetry::StageTimer;
-use crate::upstream::{self, Upstream};
+use crate::upstream;
 
 /// What was asked, as far as the answer needs to know.
 #[derive(Debug)]
@@ -26,19 +26,31 @@ pub(super) struct Asked {
     /// Of the answer to come, should it be streamed.
     pub(super) transcript: Transcript,
     pub(super) model: String,
-    /// The conversation as the client sent it; kept only where a rule may revise.
+    /// The conversation as the client sent it; kept only where a rule may revise or a row may be kept.
     pub(super) conversation: Vec<Value>,
+    /// The tools that the model could call; kept with the conversation.
+    pub(super) tools: Option<Value>,
+    /// What the answer must be where structured output was asked for; kept with the conversation.
+    pub(super) form: Option<OutputForm>,
 }
 
 impl Asked {
-    pub(super) fn of(call: &Call, view: &View) -> Self {
-        let revises = view.policy.rules.iter().any(|rule| rule.action == Action::Revise && rule.mode == Mode::Enforce);
+    /// `keeps` says whether rows of this request are kept.
+    pub(super) fn of(call: &Call, view: &View, keeps: bool) -> Self {
+        let acts = |action: Action| {
+            let mut rules = view.policy.rules.iter().filter(|rule| rule.mode == Mode::Enforce && rule.stages.output);
+            rules.any(|rule| rule.action == action)
+        };
+        let revises = acts(Action::Revise) && !(call.stream() && view.policy.revise.on_stream == OnStream::Block);
+        let needed = revises || keeps && (acts(Action::Block) || acts(Action::Revise));
         Self {
             dialect: call.dialect(),
             stream: call.stream(),
             transcript: Transcript::of_call(call),
             model: call.model().to_owned(),
-            conversation: if revises && !call.stream() { call.messages() } else { Vec::new() },
+            conversation: if needed { call.messages() } else { Vec::new() },
+            tools: if needed { call.tools() } else { None },
+            form: if revises { call.output_form() } else { None },
         }
     }
 }
@@ -63,7 +75,6 @@ impl Gateway {
     /// Reads an answer as a whole and judges it.
     pub(super) async fn whole(
         self: &Arc<Self>,
-        upstream: &Upstream,
         answer: upstream::Response,
         asked: &Asked,
         client: &HeaderMap,
@@ -78,7 +89,7 @@ impl Gateway {
         let timer = StageTimer::start();
         let verdict = self.guards.output(&trace.view, reply).await?;
         timer.stop(&self.metrics, asked.dialect.route(), "guard_out");
-        let findings = verdict.findings;
+        let (findings, failed_open) = (verdict.findings, verdict.failed_open);
         let (reply, action) = match verdict.outcome {
             Outcome::Pass(reply) => {
                 let redacted = trace.redacted(&findings);
@@ -95,16 +106,12 @@ impl Gateway {
                 }
                 (reply, redacted.map(|_| "redact"))
             }
-            Outcome::Block(reply, finding) => (trace.block(reply, &finding, &findings), Some("block")),
+            Outcome::Block(reply, finding) => {
+                self.keep_refused(&reply, &finding, failed_open, asked, trace);
+                (trace.block(reply, &finding, &findings), Some("block"))
+            }
             Outcome::Revise(reply, finding) => {
-                let reviser = Reviser {
-                    upstream,
-                    dialect: asked.dialect,
-                    headers: client,
-                    model: &asked.model,
-                    settings: &trace.view.policy.revise,
-                };
-                self.revise(&reviser, reply, (finding, findings), asked, trace).await?
+                self.revise(reply, (finding, findings), failed_open, (asked, client), trace).await?
             }
         };
         let timer = StageTimer::start();
@@ -116,6 +123,24 @@ impl Gateway {
         timer.stop(&self.metrics, asked.dialect.route(), "serialize");
         trace.exchange.served(if status.is_success() { "" } else { "upstream" });
         Ok(response)
+    }
+
+    /// An answer that nothing good was made of is half a pair.
+    fn keep_refused(
+        self: &Arc<Self>,
+        reply: &Reply,
+        finding: &Finding,
+        failed_open: bool,
+        asked: &Asked,
+        trace: &Trace,
+    ) {
+        if !self.keeps(trace) || reply.has_tool_calls(finding.choice) {
+            return;
+        }
+        if let Some(answer) = reply.edited_answer(finding.choice).filter(|answer| !answer.trim().is_empty()) {
+            let course = Course { truncated: reply.is_truncated(finding.choice), failed_open, ..Course::default() };
+            self.keep(asked, trace, finding, Kept::Refused { answer }, course);
+        }
     }
 
     /// The whole body, under the limit. Content codings were not asked for; an answer that has one cannot be read.
@@ -136,44 +161,35 @@ impl Gateway {
         Ok(bytes.freeze())
     }
 
-    /// One critique and revision, judged again; what still fails is refused.
+    /// Critique and revision, judged again; what still fails is refused.
     async fn revise(
         self: &Arc<Self>,
-        reviser: &Reviser<'_>,
         reply: Reply,
         (finding, findings): (Finding, Vec<Finding>),
-        asked: &Asked,
+        failed_open: bool,
+        (asked, client): (&Asked, &HeaderMap),
         trace: &Trace,
     ) -> Result<(Reply, Option<&'static str>), Refusal> {
-        let started = Instant::now();
-        let policy = &trace.view.policy;
-        let principle = policy
-            .rules
-            .get(finding.rule)
-            .and_then(|rule| rule.principle)
-            .and_then(|index| policy.constitution.principles.get(index));
-        let (Some(principle), Some(original)) = (principle, revisable(&reply, finding.choice)) else {
-            self.metrics.revised(&policy.name, "failed", started.elapsed());
+        let mended = if let Some(original) = revisable(&reply, &finding, &findings, trace) {
+            let case =
+                Case { reply: &reply, choice: finding.choice, original: &original, shown: "", finding: &finding };
+            self.mend(&case, asked, client, trace).await?
+        } else {
+            self.metrics.revised(&trace.view.policy.name, "failed", Duration::ZERO);
+            None
+        };
+        let Some(mended) = mended else {
+            self.keep_refused(&reply, &finding, failed_open, asked, trace);
             return Ok((trace.block(reply, &finding, &findings), Some("block")));
         };
-        let draft = Draft { conversation: &asked.conversation, answer: &original, principle };
-        let (outcome, better) = match reviser.revise(&draft).await {
-            Err(_logged) => ("failed", None),
-            Ok(Revised { answer: None, .. }) => ("unchanged", None),
-            Ok(Revised { answer: Some(answer), critique, .. }) => {
-                let again =
-                    self.guards.output(&trace.view, rewritten(asked.dialect, &reply, finding.choice, &answer)?).await?;
-                match again.outcome {
-                    Outcome::Pass(cleared) => ("accepted", Some((cleared.into_inner(), critique, answer))),
-                    Outcome::Block(..) | Outcome::Revise(..) => ("still_violating", None),
-                }
-            }
-        };
-        self.metrics.revised(&policy.name, outcome, started.elapsed());
-        let Some((mut accepted, critique, answer)) = better else {
-            return Ok((trace.block(reply, &finding, &findings), Some("block")));
-        };
-        self.keep(asked, trace, &finding, Revision { original, revised: answer, critique: critique.why });
+        let mut accepted = mended.cleared.into_inner();
+        let both = (reply.edited_answer(finding.choice), accepted.edited_answer(finding.choice));
+        // Text without the tool calls that it came with would teach something else.
+        if let ((Some(original), Some(revised)), false) = (both, reply.has_tool_calls(finding.choice)) {
+            let course = Course { truncated: reply.is_truncated(finding.choice), failed_open, ..Course::default() };
+            let kept = Kept::Revised { original, revised, critique: mended.critique };
+            self.keep(asked, trace, &finding, kept, course);
+        }
         if trace.annotates(true) {
             accepted.annotate(&trace.notice(&finding, Stage::Output, "revise"));
         }
@@ -189,16 +205,18 @@ fn reply(dialect: Dialect, status: StatusCode, body: Bytes) -> Result<Reply, Ref
     read.map_err(|error| Refusal::unreadable_answer(error.kind()))
 }
 
-/// The reply with another answer in it, read again so that every text of it is judged anew.
-fn rewritten(dialect: Dialect, reply: &Reply, choice: u32, answer: &str) -> Result<Reply, Refusal> {
-    let mut copy = reply.clone();
-    copy.replace_answer(choice, answer);
-    self::reply(dialect, StatusCode::OK, copy.into_body())
-}
-
-/// The text of an answer that can be rewritten. Tool calls are acts, which no rewriting of the text makes good.
-fn revisable(reply: &Reply, choice: u32) -> Option<String> {
-    if reply.has_tool_calls(choice) { None } else { reply.answer(choice).filter(|answer| !answer.trim().is_empty()) }
+/// The text of an answer that can be rewritten, with its tool calls left as they are. A tool call is an act, which no
+/// rewriting of the text makes good: where a rule objects to one, the answer is refused as a whole.
+fn revisable(reply: &Reply, finding: &Finding, findings: &[Finding], trace: &Trace) -> Option<String> {
+    let mut calls = reply.segments().iter().filter(|segment| segment.origin == Origin::ToolArgs);
+    let acts = |place: &str| {
+        let mut acting = findings.iter().filter(|finding| trace.acts(finding, &[Action::Revise, Action::Block]));
+        acting.any(|finding| finding.place == place)
+    };
+    if calls.any(|call| call.choice == finding.choice && acts(&call.place)) {
+        return None;
+    }
+    reply.answer(finding.choice).filter(|answer| !answer.trim().is_empty())
 }
 
 impl Trace {

@@ -93,6 +93,8 @@ pub(super) struct Judgement {
     pub(super) findings: Vec<Finding>,
     /// Parts to replace, sorted, not overlapping, of rules that are enforced.
     pub(super) redactions: Vec<(Range<usize>, String)>,
+    /// A guard could not judge, and an enforced rule let the text pass all the same.
+    pub(super) failed_open: bool,
 }
 
 /// The text to judge and where it stands.
@@ -170,6 +172,8 @@ impl Guards {
         let started = Instant::now();
         let outcome = timeout(patience, score(classifier, subject, patience)).await;
         let took = started.elapsed();
+        judgement.failed_open |= !matches!(outcome, Ok(Ok(_)))
+            && rules.iter().any(|(_, rule, _)| rule.on_error == OnError::Open && rule.mode == Mode::Enforce);
         match outcome {
             Ok(Ok(scores)) => {
                 for (index, rule, bounds) in rules {

@@ -16,5 +16,5 @@ mod window;
 pub use judge::{Armed, Failure, Finding, Guards, Stage, View, arm};
 pub use pattern::{Match, PatternError, PatternSet, Settled};
 pub use pii::ENTITIES;
-pub use stream::{State, StreamGuard};
+pub use stream::{Objection, State, StreamGuard, Unspliceable};
 pub use whole::{Cleared, Outcome, Verdict};

@@ -4,6 +4,12 @@
 //! text, its reasoning, one tool call) has a [`Window`] of its own. An event may leave when every lane that it
 //! brought text to has released that text, and all events before it have left. A tool call is judged when it is
 //! complete, so that no client acts on half of one.
+//!
+//! Where the policy revises streams, a rule that wants a revision stops the release; the rest of the answer is gathered,
+//! and a judged revision is spliced in from the first event on that the client lacks. It is a replacement like a
+//! redaction, so that the stream keeps the upstream's own frame, ids, ends and usage.
+
+mod splice;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
@@ -16,18 +22,33 @@ use super::pattern::{PatternSet, Settled};
 use super::whole::Cleared;
 use super::window::{Shape, Window};
 use crate::api::{Channel, Close, Dialect, Event, Lane, Origin, Transcript, Usage};
-use crate::policy::Action;
+use crate::policy::{Action, OnStream};
+pub use splice::{Objection, Unspliceable};
+use splice::{content, on_stream};
 
 /// Bytes of one stream that may wait for a verdict. A tool call or an unbroken run of text beyond it ends the stream.
 const MAX_HELD: usize = 1024 * 1024;
+/// The same where the whole answer is held, to be revised.
+const MAX_HELD_WHOLE: usize = 16 * 1024 * 1024;
 
 /// What a stream came to so far.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
     /// Going on.
     Open,
+    /// A rule wants the answer revised: nothing is released until [`StreamGuard::splice`].
+    Revising,
     /// A rule ended it; nothing that is still held will be released.
     Blocked(Finding),
+}
+
+/// How the upstream has ended its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastWord {
+    Unsaid,
+    Done,
+    /// With an error of its own.
+    Failed,
 }
 
 /// The guard of one stream.
@@ -46,8 +67,17 @@ pub struct StreamGuard {
     /// Choices that have had text, or an end.
     choices: BTreeSet<u32>,
     finished: BTreeSet<u32>,
-    terminal: bool,
-    failed_upstream: bool,
+    last_word: LastWord,
+    /// What a revision does to this stream.
+    on_stream: OnStream,
+    /// The choices whose answers are to be revised.
+    objections: BTreeMap<u32, Finding>,
+    /// Choices that ended at the token limit.
+    truncated: BTreeSet<u32>,
+    /// Whole answers are kept, for revision or for a row.
+    remembers: bool,
+    ended: bool,
+    failed_open: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +92,22 @@ struct LaneState {
     apart: bool,
     /// Positions in the lane to replace, in order.
     redactions: Vec<(Range<usize>, String)>,
+    /// Everything that came, where it is remembered.
+    said: String,
+    /// Position up to which events have left.
+    sent: usize,
+    fate: Fate,
+}
+
+/// What becomes of a lane's text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is judged, and goes.
+    Judged,
+    /// It is to be replaced: judging the rest of it is of no use.
+    Condemned,
+    /// A revision stands in it; what is told of that, as JSON.
+    Spliced(Option<Vec<u8>>),
 }
 
 #[derive(Debug)]
@@ -75,6 +121,7 @@ struct Held {
 impl StreamGuard {
     /// A guard for one answer.
     pub fn new(guards: Guards, view: View, dialect: Dialect, transcript: Transcript) -> Self {
+        let on_stream = on_stream(&view, dialect);
         Self {
             guards,
             view,
@@ -88,9 +135,24 @@ impl StreamGuard {
             usage: None,
             choices: BTreeSet::new(),
             finished: BTreeSet::new(),
-            terminal: false,
-            failed_upstream: false,
+            last_word: LastWord::Unsaid,
+            on_stream,
+            objections: BTreeMap::new(),
+            truncated: BTreeSet::new(),
+            remembers: on_stream != OnStream::Block,
+            ended: false,
+            failed_open: false,
         }
+    }
+
+    /// Whether nothing is released before the whole answer has come.
+    pub fn holds(&self) -> bool {
+        self.on_stream == OnStream::Hold
+    }
+
+    /// Keeps whole answers although nothing is revised: a blocked one may become a row.
+    pub fn remember(&mut self) {
+        self.remembers = true;
     }
 
     /// Takes the next event of the upstream's stream.
@@ -98,8 +160,12 @@ impl StreamGuard {
         self.note(&event);
         let mut spans = Vec::with_capacity(event.deltas.len());
         for delta in &event.deltas {
-            let lane = self.lanes.entry(delta.lane).or_insert_with(|| LaneState::new(delta.lane, &self.view));
+            let whole = self.on_stream == OnStream::Hold;
+            let lane = self.lanes.entry(delta.lane).or_insert_with(|| LaneState::new(delta.lane, &self.view, whole));
             spans.push(lane.push(&delta.text, now));
+            if self.remembers && delta.lane.channel == Channel::Content {
+                lane.said.push_str(&delta.text);
+            }
         }
         for (key, lane) in &mut self.lanes {
             lane.closed |= event.closes.iter().any(|close| match close {
@@ -108,7 +174,8 @@ impl StreamGuard {
             });
         }
         self.queue.push_back(Held { event, spans, came: now });
-        if self.held_bytes > MAX_HELD {
+        let whole = self.on_stream == OnStream::Hold || self.state == State::Revising;
+        if self.held_bytes > if whole { MAX_HELD_WHOLE } else { MAX_HELD } {
             return Err(Failure { rule: "stream".to_owned(), reason: "held_too_much", passing: false });
         }
         Ok(())
@@ -119,22 +186,27 @@ impl StreamGuard {
         self.transcript.seen(event);
         self.held_bytes += event.raw.len();
         self.usage = event.usage.or(self.usage);
-        self.terminal |= event.terminal;
-        self.failed_upstream |= event.error;
+        if event.error {
+            self.last_word = LastWord::Failed;
+        } else if event.terminal && self.last_word == LastWord::Unsaid {
+            self.last_word = LastWord::Done;
+        }
         let text = event.deltas.iter().filter(|delta| delta.lane.channel != Channel::Other);
         self.choices.extend(text.map(|delta| delta.lane.choice));
         self.finished.extend(event.finish.iter().map(|finish| finish.choice));
+        let cut = event.finish.iter().filter(|finish| finish.is_cut());
+        self.truncated.extend(cut.map(|finish| finish.choice));
     }
 
     /// Whether the upstream has said that the answer is whole. Some providers leave out `[DONE]`.
     pub fn complete(&self) -> bool {
         let all_finished = !self.finished.is_empty() && self.choices.is_subset(&self.finished);
-        self.terminal || (self.dialect == Dialect::OpenAiChat && all_finished)
+        self.last_word != LastWord::Unsaid || (self.dialect == Dialect::OpenAiChat && all_finished)
     }
 
     /// Whether the upstream has reported an error of its own in the stream.
     pub fn failed_upstream(&self) -> bool {
-        self.failed_upstream
+        self.last_word == LastWord::Failed
     }
 
     /// What the upstream says the answer cost so far.
@@ -149,6 +221,7 @@ impl StreamGuard {
 
     /// The upstream has ended: no lane gets more text.
     pub fn end(&mut self) {
+        self.ended = true;
         for lane in self.lanes.values_mut() {
             lane.closed = true;
         }
@@ -157,7 +230,11 @@ impl StreamGuard {
     /// When held text will have waited long enough, if any is held.
     pub fn deadline(&self) -> Option<Instant> {
         let hold = self.view.policy.stream.hold;
-        self.lanes.values().filter(|lane| !lane.whole).filter_map(|lane| lane.since.map(|since| since + hold)).min()
+        self.lanes
+            .values()
+            .filter(|lane| !lane.whole && lane.fate != Fate::Condemned)
+            .filter_map(|lane| lane.since.map(|since| since + hold))
+            .min()
     }
 
     /// Judges what is due, and gives back what may go to the client now.
@@ -165,7 +242,7 @@ impl StreamGuard {
         let due: Vec<Lane> = self.lanes.iter().filter(|(_, lane)| lane.due(now)).map(|(key, _)| *key).collect();
         for key in due {
             self.judge(key).await?;
-            if self.state != State::Open {
+            if matches!(self.state, State::Blocked(_)) {
                 break;
             }
         }
@@ -207,20 +284,27 @@ impl StreamGuard {
         let fresh = from..safe;
         let subject = Subject { stage: Stage::Output, origin, text, fresh, place: "stream", choice: key.choice };
         let judgement = self.guards.judge(&self.view, &subject).await?;
+        self.failed_open |= judgement.failed_open;
         for finding in judgement.findings {
-            let action = judge::enforced(&self.view.policy, &finding);
-            // A revision needs the whole answer, part of which has gone: in a stream it becomes a block.
-            if matches!(action, Some(Action::Block | Action::Revise)) && self.state == State::Open {
-                self.state = State::Blocked(finding.clone());
+            match judge::enforced(&self.view.policy, &finding) {
+                _ if matches!(self.state, State::Blocked(_)) => {}
+                // Only the answer itself can be rewritten. A tool call is an act, and thinking is signed.
+                Some(Action::Revise) if self.on_stream != OnStream::Block && key.channel == Channel::Content => {
+                    self.state = State::Revising;
+                    lane.fate = Fate::Condemned;
+                    self.objections.entry(key.choice).or_insert_with(|| finding.clone());
+                }
+                Some(Action::Block | Action::Revise) => self.state = State::Blocked(finding.clone()),
+                _ => {}
             }
             self.findings.push(finding);
         }
         // A signed thinking block goes whole or not at all, and part of it may have gone already.
         let signed = self.dialect == Dialect::AnthropicMessages && key.channel == Channel::Reasoning;
-        if signed && !judgement.redactions.is_empty() && self.state == State::Open {
+        if signed && !judgement.redactions.is_empty() && !matches!(self.state, State::Blocked(_)) {
             self.state = self.findings.last().cloned().map_or(State::Open, State::Blocked);
         }
-        if self.state == State::Open {
+        if !matches!(self.state, State::Blocked(_)) && lane.fate != Fate::Condemned {
             let json = matches!(key.channel, Channel::ToolArgs(_));
             for (range, text) in judgement.redactions {
                 let range = if json { over_escape(lane.window.text(), range) } else { range };
@@ -234,6 +318,9 @@ impl StreamGuard {
     /// Events at the head of the line whose text has been released.
     fn drain(&mut self) -> Vec<Cleared<Bytes>> {
         let mut out = Vec::new();
+        if self.state == State::Revising || (self.on_stream == OnStream::Hold && !self.ended) {
+            return out;
+        }
         while let Some(held) = self.queue.front() {
             if !self.may_leave(held) {
                 break;
@@ -243,7 +330,12 @@ impl StreamGuard {
             self.transcript.released(&held.event);
             self.guards.metrics().stream_held(self.dialect.route(), held.came.elapsed());
             let bytes = self.edited(&held);
-            out.push(Cleared::new(bytes));
+            out.extend(bytes.map(Cleared::new));
+            for (delta, span) in held.event.deltas.iter().zip(&held.spans) {
+                if let Some(lane) = self.lanes.get_mut(&delta.lane) {
+                    lane.sent = lane.sent.max(span.end);
+                }
+            }
         }
         out
     }
@@ -254,27 +346,42 @@ impl StreamGuard {
         })
     }
 
-    /// The event's bytes, with what the rules replace replaced.
-    fn edited(&self, held: &Held) -> Bytes {
+    /// The event's bytes, with what the rules replace replaced; none where a revision has left nothing of it.
+    fn edited(&self, held: &Held) -> Option<Bytes> {
         let mut changed = Vec::new();
+        let mut note = None;
         for (index, (delta, span)) in held.event.deltas.iter().zip(&held.spans).enumerate() {
-            if let Some(lane) = self.lanes.get(&delta.lane) {
-                changed.extend(replaced(&delta.text, span, &lane.redactions).map(|text| (index, text)));
+            let Some(lane) = self.lanes.get(&delta.lane) else { continue };
+            let Some(text) = replaced(&delta.text, span, &lane.redactions) else { continue };
+            if let Fate::Spliced(told) = &lane.fate {
+                if text.is_empty() && held.event.is_text_only() {
+                    return None;
+                }
+                note = told.as_deref().filter(|_| !text.is_empty());
             }
+            changed.push((index, text));
         }
-        if changed.is_empty() { held.event.raw.clone() } else { held.event.rewrite(&changed) }
+        let revised = self.lanes.get(&content(0)).is_some_and(|lane| matches!(lane.fate, Fate::Spliced(_)));
+        if revised && held.event.is_citation() {
+            return None;
+        }
+        Some(if changed.is_empty() { held.event.raw.clone() } else { held.event.rewrite_with(&changed, note) })
     }
 }
 
 impl LaneState {
-    fn new(lane: Lane, view: &View) -> Self {
+    /// `whole` for a lane of a stream that is held.
+    fn new(lane: Lane, view: &View, whole: bool) -> Self {
         Self {
             window: Window::new(shape(view, lane.channel)),
             since: None,
             closed: false,
-            whole: matches!(lane.channel, Channel::ToolArgs(_)),
+            whole: whole || matches!(lane.channel, Channel::ToolArgs(_)),
             apart: lane.channel == Channel::Other,
             redactions: Vec::new(),
+            said: String::new(),
+            sent: 0,
+            fate: Fate::Judged,
         }
     }
 
@@ -294,6 +401,9 @@ impl LaneState {
     }
 
     fn due(&self, now: Instant) -> bool {
+        if self.fate == Fate::Condemned {
+            return false;
+        }
         if self.closed {
             return self.window.unjudged() || self.window.held() > 0;
         }

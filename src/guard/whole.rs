@@ -28,6 +28,8 @@ pub struct Verdict<T> {
     pub outcome: Outcome<T>,
     /// Every rule that was hit, those in shadow mode too.
     pub findings: Vec<Finding>,
+    /// A guard could not judge a text, and its rule lets text pass then.
+    pub failed_open: bool,
 }
 
 /// The three ways.
@@ -73,6 +75,7 @@ impl Guards {
     }
 
     fn verdict<T>(&self, view: &View, stage: Stage, judged: T, judgements: Vec<Judgement>) -> Verdict<T> {
+        let failed_open = judgements.iter().any(|judgement| judgement.failed_open);
         let findings: Vec<Finding> = judgements.into_iter().flat_map(|judgement| judgement.findings).collect();
         self.count(view, stage, &findings);
         let heaviest = findings
@@ -84,7 +87,7 @@ impl Guards {
             Some((Action::Revise, finding)) => Outcome::Revise(judged, finding.clone()),
             _ => Outcome::Pass(Cleared::new(judged)),
         };
-        Verdict { outcome, findings }
+        Verdict { outcome, findings, failed_open }
     }
 }
 

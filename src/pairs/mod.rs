@@ -1,14 +1,31 @@
 //! Preference records: what an answer was, and what it became.
 //!
-//! A row is TRL's explicit-prompt conversational preference with side columns. Rows are sampled by request id, redacted
-//! before they leave the request's task, queued without waiting, and written as JSON lines by one thread. Never in the
-//! way of traffic: a full queue or a broken disk costs rows, which are counted, and nothing else.
+//! A row is TRL's explicit-prompt conversational preference with side columns; an answer that was blocked, and that no
+//! better one is known for, is an unpaired row. Rows are sampled by request id, redacted before they leave the request's
+//! task, queued without waiting, and written as JSON lines by one thread. Never in the way of traffic: a full queue or a
+//! broken disk costs rows, which are counted, and nothing else.
+//!
+//! The other half of the room reads rows again: [`Reading`] with file and line, [`mistakes`], [`Selection`] of what is
+//! clean, [`Format`]s of training tools, [`Stats`].
 
-mod pair;
+mod caps;
+mod draft;
+mod export;
+mod mistakes;
+mod read;
+mod row;
 mod sample;
+mod select;
 mod spool;
+mod stats;
 mod timestamp;
 
-pub use pair::{Draft, GuardScore, Meta, Pair, Source, Split};
+pub use draft::{Answers, Draft};
+pub use export::{Format, Unfit};
+pub use mistakes::{fingerprint, mistakes};
+pub use read::{ReadError, Reading, files};
+pub use row::{GuardScore, Meta, Pair, Row, Source, Split, Tag, Unpaired};
 pub use sample::sampled;
+pub use select::{LeftOut, Selection};
 pub use spool::{Config, Spool, SpoolError};
+pub use stats::Stats;

@@ -1,4 +1,4 @@
-//! The spool: JSON lines in a directory, written by one thread.
+//! The spool: JSON lines in a directory, written by one thread; pairs and unpaired rows in files of their own.
 //!
 //! **What a crash can cost.** Rows are lost only from memory and from what the disk has not been told to keep: if the
 //! process is killed, at most the queue (`queue_rows`); if the machine loses power, also at most what was written since
@@ -9,6 +9,7 @@
 //! goes on by itself once there is room again, or the directory is back.
 
 mod file;
+mod lane;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,9 +20,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::pairs::Pair;
+use crate::pairs::Row;
+use crate::pairs::caps::Caps;
 use crate::telemetry::Metrics;
-use file::{SpoolFile, repair};
+use file::{PREFIXES, SpoolFile, repair};
+use lane::Lane;
 
 /// The `sink` label of this spool's metrics.
 const SINK: &str = "spool";
@@ -82,11 +85,12 @@ pub struct Spool {
 #[derive(Debug)]
 struct Shared {
     /// Taken away by [`Spool::close`], so that the writer sees the end once every row before it has been taken.
-    queue: RwLock<Option<SyncSender<Box<Pair>>>>,
+    queue: RwLock<Option<SyncSender<Row>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Rows that are accepted but not yet kept by the disk.
     pending: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
+    caps: Caps,
 }
 
 impl Spool {
@@ -101,7 +105,7 @@ impl Spool {
             }
         }
         let directory = |source| SpoolError::Directory { dir: config.dir.clone(), source };
-        let first = SpoolFile::create(&config.dir).map_err(directory)?;
+        let first = SpoolFile::create(&config.dir, PREFIXES[0]).map_err(directory)?;
         let torn = repair(&config.dir).map_err(directory)?;
         metrics.pairs_dropped(SINK, "torn", torn);
         let (queue, rows) = sync_channel(config.queue_rows);
@@ -110,8 +114,7 @@ impl Spool {
             config: config.clone(),
             metrics: Arc::clone(&metrics),
             pending: Arc::clone(&pending),
-            file: Some(first),
-            unsynced: 0,
+            lanes: [Lane::new(PREFIXES[0], Some(first)), Lane::new(PREFIXES[1], None)],
             healthy: true,
         };
         let writer = std::thread::Builder::new()
@@ -119,16 +122,26 @@ impl Spool {
             .spawn(move || writer.run(&rows))
             .map_err(SpoolError::Thread)?;
         let (queue, writer) = (RwLock::new(Some(queue)), Mutex::new(Some(writer)));
-        Ok(Self { shared: Arc::new(Shared { queue, writer, pending, metrics }) })
+        Ok(Self { shared: Arc::new(Shared { queue, writer, pending, metrics, caps: Caps::default() }) })
+    }
+
+    /// Whether a principle (or, where a rule has none, the rule) may leave another row today. Takes the place if so.
+    pub fn admit(&self, policy: &str, principle: &str, cap: Option<u32>) -> bool {
+        let admitted =
+            cap.is_none_or(|cap| self.shared.caps.admit(policy, principle, cap, std::time::SystemTime::now()));
+        if !admitted {
+            self.shared.metrics.pair_capped(policy, principle);
+        }
+        admitted
     }
 
     /// Hands a row to the writer, or drops it and counts that. Never waits for the disk.
-    pub fn offer(&self, pair: Pair) {
+    pub fn offer(&self, row: Row) {
         let shared = &self.shared;
         shared.metrics.pair_sampled(SINK);
         let pending = shared.pending.fetch_add(1, Ordering::Relaxed) + 1;
         let queue = shared.queue.read().unwrap_or_else(PoisonError::into_inner);
-        let refused = match queue.as_ref().map(|queue| queue.try_send(Box::new(pair))) {
+        let refused = match queue.as_ref().map(|queue| queue.try_send(row)) {
             Some(Ok(())) => return shared.metrics.pairs_buffered(pending),
             Some(Err(TrySendError::Full(_))) => "queue_full",
             Some(Err(TrySendError::Disconnected(_))) | None => "closed",
@@ -153,16 +166,14 @@ struct Writer {
     config: Config,
     metrics: Arc<Metrics>,
     pending: Arc<AtomicUsize>,
-    /// None between files, and while the disk does not let one be opened.
-    file: Option<SpoolFile>,
-    /// Rows in the file that the disk has not been told to keep.
-    unsynced: usize,
+    /// Pairs, and unpaired rows.
+    lanes: [Lane; 2],
     /// For the log: only changes are reported.
     healthy: bool,
 }
 
 impl Writer {
-    fn run(mut self, rows: &Receiver<Box<Pair>>) {
+    fn run(mut self, rows: &Receiver<Row>) {
         let mut sync_at: Option<Instant> = None;
         loop {
             let received = match sync_at {
@@ -170,25 +181,29 @@ impl Writer {
                 Some(at) => rows.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
             match received {
-                Ok(pair) => self.write(&pair),
+                Ok(row) => self.write(&row),
                 Err(RecvTimeoutError::Timeout) => self.sync(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             // With rows coming in without a pause there is never a timeout.
-            if self.unsynced >= self.config.fsync_rows || sync_at.is_some_and(|at| at <= Instant::now()) {
+            if self.unsynced() >= self.config.fsync_rows || sync_at.is_some_and(|at| at <= Instant::now()) {
                 self.sync();
             }
-            sync_at = match self.unsynced {
+            sync_at = match self.unsynced() {
                 0 => None,
                 _ => sync_at.or_else(|| Some(Instant::now() + Duration::from_millis(self.config.fsync_ms))),
             };
         }
         self.sync();
-        self.leave();
+        self.lanes.iter_mut().for_each(Lane::leave);
     }
 
-    fn write(&mut self, pair: &Pair) {
-        let mut line = match serde_json::to_vec(pair) {
+    fn unsynced(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.unsynced).sum()
+    }
+
+    fn write(&mut self, row: &Row) {
+        let mut line = match serde_json::to_vec(row) {
             Ok(line) => line,
             Err(error) => return self.failed("write_error", 1, &error),
         };
@@ -196,38 +211,32 @@ impl Writer {
         if line.len() as u64 > self.config.max_file_bytes {
             return self.failed("too_large", 1, &"a row is longer than max_file_bytes");
         }
-        if self.file.as_ref().is_some_and(|file| file.len() + line.len() as u64 > self.config.max_file_bytes) {
-            self.sync();
-            self.leave();
+        let at = match row {
+            Row::Pair(_) => 0,
+            Row::Unpaired(_) => 1,
+        };
+        if self.lanes[at].len() + line.len() as u64 > self.config.max_file_bytes {
+            self.sync_lane(at);
+            self.lanes[at].leave();
         }
-        match self.append(&line) {
-            Ok(()) => self.unsynced += 1,
-            Err(error) => {
-                // What was written before is synced or counted; then a new file is tried with the next row.
-                self.sync();
-                self.leave();
-                self.failed("write_error", 1, &error);
-            }
+        if let Err(error) = self.lanes[at].append(&self.config.dir, &line) {
+            // What was written before is synced or counted; then a new file is tried with the next row.
+            self.sync_lane(at);
+            self.lanes[at].leave();
+            self.failed("write_error", 1, &error);
         }
     }
 
-    fn append(&mut self, line: &[u8]) -> std::io::Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(SpoolFile::create(&self.config.dir)?),
-        };
-        file.append(line)
+    fn sync(&mut self) {
+        (0..self.lanes.len()).for_each(|at| self.sync_lane(at));
     }
 
     /// Has the disk keep what was written. Where it does not, or the file is no longer in the directory, the rows since
     /// the last time count as lost.
-    fn sync(&mut self) {
-        let rows = std::mem::take(&mut self.unsynced);
-        if rows == 0 {
-            return;
-        }
-        match self.file.as_ref().map(SpoolFile::sync) {
-            Some(Ok(())) => {
+    fn sync_lane(&mut self, at: usize) {
+        match self.lanes[at].sync() {
+            (0, _) => {}
+            (rows, Ok(())) => {
                 self.settled(rows);
                 self.metrics.pairs_flushed();
                 if !self.healthy {
@@ -235,18 +244,10 @@ impl Writer {
                     tracing::info!("preference pairs are being written again");
                 }
             }
-            Some(Err(error)) => {
-                self.leave();
+            (rows, Err(error)) => {
+                self.lanes[at].leave();
                 self.failed("write_error", rows, &error);
             }
-            None => self.failed("write_error", rows, &"no file"),
-        }
-    }
-
-    /// The next row opens a new file.
-    fn leave(&mut self) {
-        if let Some(file) = self.file.take() {
-            file.finish();
         }
     }
 

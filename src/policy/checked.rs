@@ -34,6 +34,8 @@ pub struct Policy {
     pub revise: ReviseSettings,
     /// Preference pairs.
     pub pairs: PairSettings,
+    /// How two answers are compared.
+    pub judge: JudgeSettings,
     /// Model names that get a metric label of their own; all others count as `other`.
     pub models: Vec<String>,
 }
@@ -304,19 +306,68 @@ pub struct StreamSettings {
 /// How a violating answer is revised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReviseSettings {
+    /// Critiques at most, each with the revision that it asks for; at least 1.
+    pub rounds: u32,
+    /// The configured upstream that is asked; `None` is the one that answered.
+    pub upstream: Option<String>,
     /// Who criticises and revises; `None` is the model that answered.
     pub model: Option<String>,
-    /// For both calls together.
+    /// What happens to an answer that is streamed.
+    pub on_stream: OnStream,
+    /// For all rounds together.
     pub timeout: Duration,
-    /// For each of the two answers.
+    /// Tokens that critic and reviser may write in all rounds together.
     pub max_tokens: u32,
+}
+
+/// What `revise` does to an answer that is streamed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStream {
+    /// Nothing is released before the whole answer has come and was judged, and revised if need be.
+    Hold,
+    /// What was released stays, and the revision goes on from there.
+    Repair,
+    /// The stream is ended as blocked.
+    #[default]
+    Block,
 }
 
 /// Preference pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PairSettings {
-    /// The part of the revisions that is kept, in [0, 1].
+    /// The part of the requests whose revised or blocked answers are kept, in [0, 1].
     pub rate: f64,
+    /// How many rows a principle may leave in a day (UTC) of one process; a rule without one counts for itself.
+    pub per_principle_per_day: Option<u32>,
+}
+
+/// How two answers are compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JudgeSettings {
+    /// The configured upstream that is asked; `None` is the first one.
+    pub upstream: Option<String>,
+    /// Who judges; `None` where the caller has to say.
+    pub model: Option<String>,
+    /// Tokens that each judgement may take.
+    pub max_tokens: u32,
+    /// Comparisons by people that the judge is shown.
+    pub examples: Vec<JudgeExample>,
+}
+
+/// A comparison by people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JudgeExample {
+    /// What was asked.
+    pub prompt: String,
+    /// One answer.
+    pub first: String,
+    /// The other.
+    pub second: String,
+    /// Why it got its score.
+    pub reasoning: String,
+    /// From 1 (the first is much better) to 9 (the second is).
+    pub score: u8,
 }
 
 /// What a policy may speak of: plain values, so that this room need not know the rooms that they come from.
@@ -326,6 +377,8 @@ pub struct Known {
     pub labels: Vec<KnownLabel>,
     /// Names of the built-in recognisers.
     pub entities: Vec<String>,
+    /// Upstreams that a policy may name: those that have a key of their own, so that no client's key goes astray.
+    pub upstreams: Vec<String>,
 }
 
 /// One label of the classifier.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde_saphyr::{Location, Spanned};
 
 use super::checked::{
-    Constitution, Known, PairSettings, Policy, Principle, Respond, ReviseSettings, Rule, StreamSettings,
+    Constitution, JudgeExample, JudgeSettings, Known, PairSettings, Policy, Principle, Respond, ReviseSettings, Rule,
+    StreamSettings,
 };
 use super::constitution::{one_line, render};
 use super::rules::Rules;
 use super::schema;
-use crate::yaml::{self, Problem, Source};
+use crate::yaml::{self, Problem, Source, expected};
 
 /// Checks one file against what is known. All mistakes that can be told apart are told at once.
 pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Policy, Vec<Problem>> {
@@ -24,17 +25,18 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Policy, 
     let rules = rules(source, &file.rules, &constitution, known, &mut found);
     let respond = keep(respond(source, file.respond), &mut found);
     let stream = keep(stream(source, &file.stream), &mut found);
-    let revise = keep(revise(source, &file.revise), &mut found);
+    let revise = keep(revise(source, &file.revise, known), &mut found);
     let pairs = keep(pairs(source, &file.pairs), &mut found);
-    let (Some(name), Some(respond), Some(stream), Some(revise), Some(pairs), true) =
-        (name, respond, stream, revise, pairs, found.is_empty())
+    let judge = keep(judge(source, &file.judge, known), &mut found);
+    let (Some(name), Some(respond), Some(stream), Some(revise), Some(pairs), Some(judge), true) =
+        (name, respond, stream, revise, pairs, judge, found.is_empty())
     else {
         return Err(found);
     };
     let models = file.models.into_iter().map(|model| model.value).collect();
     let (description, inject) = (one_line(&file.description), file.inject.role);
     let revision = String::new();
-    Policy { name, revision, description, constitution, inject, rules, respond, stream, revise, pairs, models }
+    Policy { name, revision, description, constitution, inject, rules, respond, stream, revise, pairs, judge, models }
         .sealed()
         .map_err(|error| vec![source.problem(Location::UNKNOWN, error.to_string())])
 }
@@ -184,15 +186,50 @@ fn stream(source: Source<'_>, written: &schema::Stream) -> Result<StreamSettings
     Ok(StreamSettings { first_window_chars, window_chars, overlap_chars, hold })
 }
 
-fn revise(source: Source<'_>, written: &schema::Revise) -> Result<ReviseSettings, Problem> {
+fn revise(source: Source<'_>, written: &schema::Revise, known: &Known) -> Result<ReviseSettings, Problem> {
+    let rounds = source.within(written.rounds.as_ref(), 1, (1, 16))?;
+    let upstream = written.upstream.as_ref().map(|upstream| named_upstream(source, upstream, known)).transpose()?;
     let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
+    if let (Some(upstream), None) = (&written.upstream, &model) {
+        let message = "another upstream needs a `model`: the one that answered need not be known there";
+        return Err(source.problem(upstream.referenced, message));
+    }
     let timeout = source.duration(written.timeout.as_ref(), Duration::from_secs(30))?;
-    let max_tokens = source.within(written.max_tokens.as_ref(), 1024, (1, 1 << 20))?;
-    Ok(ReviseSettings { model, timeout, max_tokens })
+    let max_tokens = source.within(written.max_tokens.as_ref(), 4096, (16, 1 << 20))?;
+    Ok(ReviseSettings { rounds, upstream, model, on_stream: written.on_stream, timeout, max_tokens })
+}
+
+fn named_upstream(source: Source<'_>, written: &Spanned<String>, known: &Known) -> Result<String, Problem> {
+    let names = || known.upstreams.iter().map(String::as_str);
+    if names().any(|name| name == written.value) {
+        return Ok(written.value.clone());
+    }
+    let told = expected("upstream with a key of its own", &written.value, names());
+    Err(source.problem(written.referenced, format!("unknown upstream `{}`, {told}", written.value)))
 }
 
 fn pairs(source: Source<'_>, written: &schema::Pairs) -> Result<PairSettings, Problem> {
-    Ok(PairSettings { rate: source.within(written.rate.as_ref(), 1.0, (0.0, 1.0))? })
+    let rate = source.within(written.rate.as_ref(), 1.0, (0.0, 1.0))?;
+    let cap = written.per_principle_per_day.as_ref();
+    let per_principle_per_day = cap.map(|cap| source.within(Some(cap), 1, (1, u32::MAX))).transpose()?;
+    Ok(PairSettings { rate, per_principle_per_day })
+}
+
+fn judge(source: Source<'_>, written: &schema::Judge, known: &Known) -> Result<JudgeSettings, Problem> {
+    let upstream = written.upstream.as_ref().map(|upstream| named_upstream(source, upstream, known)).transpose()?;
+    let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
+    let max_tokens = source.within(written.max_tokens.as_ref(), 512, (16, 1 << 16))?;
+    let example = |written: &schema::JudgeExample| {
+        Ok(JudgeExample {
+            prompt: source.said(&written.prompt)?,
+            first: source.said(&written.first)?,
+            second: source.said(&written.second)?,
+            reasoning: source.said(&written.reasoning)?,
+            score: source.within(Some(&written.score), 5, (1, 9))?,
+        })
+    };
+    let examples = written.examples.iter().map(example).collect::<Result<_, Problem>>()?;
+    Ok(JudgeSettings { upstream, model, max_tokens, examples })
 }
 
 fn keep<T>(checked: Result<T, Problem>, found: &mut Vec<Problem>) -> Option<T> {

@@ -24,6 +24,7 @@ pub(super) fn known() -> Known {
             label("tone", "rude", &[]),
         ],
         entities: ["EMAIL_ADDRESS", "CREDIT_CARD", "US_SSN", "IBAN_CODE"].map(String::from).to_vec(),
+        upstreams: vec!["openai".into(), "reviser".into()],
     }
 }
 
@@ -68,6 +69,7 @@ respond: { on_input_block: error, message: Sorry. }
 stream: { window_chars: 400, hold: 400ms }
 revise: { timeout: 30s, max_tokens: 1024, model: null }
 pairs: { rate: 0.5 }
+judge: { model: j, examples: [{ prompt: p, first: a, second: b, reasoning: r, score: 7 }] }
 ";
 
 /// What is written, what is written instead, where the mistake is, and what is said (in this order).
@@ -268,6 +270,25 @@ fn combinations_that_cannot_work() {
             "33:45",
             &["expected a number from 0 to 100, found 200"],
         ),
+    ]);
+}
+
+#[test]
+fn revisions_within_bounds() {
+    let from = "max_tokens: 1024, model: null";
+    each_is_told(&[
+        (from, "rounds: 0", "34:33", &["revise.rounds: expected a number from 1 to 16, found 0"]),
+        (from, "max_tokens: 4", "34:37", &["revise.max_tokens: expected a number from 16 to 1048576, found 4"]),
+        (
+            from,
+            "model: m, upstream: revisor",
+            "34:45",
+            &[
+                "revise.upstream: unknown upstream `revisor`, expected one of `openai`, `reviser`; did you mean `reviser`?",
+            ],
+        ),
+        ("score: 7", "score: 10", "36:87", &["judge.examples[0].score: expected a number from 1 to 9, found 10"]),
+        (from, "upstream: reviser", "34:35", &["revise.upstream: another upstream needs a `model`"]),
     ]);
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use super::{Action, Annotate, Disclose, InputBlock, Mode, OnError, OutputBlock, Role};
+use super::{Action, Annotate, Disclose, InputBlock, Mode, OnError, OnStream, OutputBlock, Role};
 use crate::api::Origin;
 
 /// One file of the policy directory.
@@ -35,6 +35,8 @@ pub(super) struct File {
     pub(super) revise: Revise,
     #[serde(default)]
     pub(super) pairs: Pairs,
+    #[serde(default)]
+    pub(super) judge: Judge,
     #[serde(default)]
     pub(super) models: Vec<Spanned<String>>,
 }
@@ -162,6 +164,12 @@ pub(super) struct Stream {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Revise {
+    #[serde(default, deserialize_with = "written")]
+    pub(super) rounds: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) on_stream: OnStream,
+    #[serde(default, deserialize_with = "written")]
+    pub(super) upstream: Option<Spanned<String>>,
     pub(super) model: Option<Spanned<String>>,
     #[serde(default, deserialize_with = "written")]
     pub(super) timeout: Option<Spanned<String>>,
@@ -174,6 +182,34 @@ pub(super) struct Revise {
 pub(super) struct Pairs {
     #[serde(default, deserialize_with = "written")]
     pub(super) rate: Option<Spanned<f64>>,
+    #[serde(default, deserialize_with = "written")]
+    pub(super) per_principle_per_day: Option<Spanned<u32>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct Judge {
+    #[serde(default, deserialize_with = "written")]
+    pub(super) upstream: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "written")]
+    pub(super) model: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "written")]
+    pub(super) max_tokens: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) examples: Vec<JudgeExample>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an example: a mapping with `prompt`, `first`, `second`, `reasoning` and `score`"
+)]
+pub(super) struct JudgeExample {
+    pub(super) prompt: Spanned<String>,
+    pub(super) first: Spanned<String>,
+    pub(super) second: Spanned<String>,
+    pub(super) reasoning: Spanned<String>,
+    pub(super) score: Spanned<u8>,
 }
 
 /// For what may be left out, but not left blank: `origins:` with nothing after it is an oversight and not "all".

@@ -151,11 +151,13 @@ pub struct Metrics {
     unscannable: IntCounterVec,
     revision_outcomes: IntCounterVec,
     revision_duration: HistogramVec,
+    revision_tokens: IntCounterVec,
     upstream_requests: IntCounterVec,
     upstream_errors: IntCounterVec,
     client_retries: IntCounterVec,
     pairs_sampled: IntCounterVec,
     pairs_dropped: IntCounterVec,
+    pairs_capped: IntCounterVec,
     pairs_buffer: IntGauge,
     pairs_flush: Gauge,
     reload_ok: IntGauge,
@@ -356,6 +358,12 @@ impl Metrics {
                 &["policy"],
                 CALL,
             )?,
+            revision_tokens: counter(
+                r,
+                "wardline_revision_tokens_total",
+                "Tokens that critiques and revisions cost; no part of the usage that clients are told.",
+                &["policy", "role", "type"],
+            )?,
             upstream_requests: counter(
                 r,
                 "wardline_upstream_requests_total",
@@ -385,6 +393,12 @@ impl Metrics {
                 "wardline_pairs_dropped_total",
                 "Preference rows that were lost, and why.",
                 &["sink", "reason"],
+            )?,
+            pairs_capped: counter(
+                r,
+                "wardline_pairs_capped_total",
+                "Preference rows not made because their principle (or rule) has left enough today.",
+                &["policy", "principle"],
             )?,
             pairs_buffer: int_gauge(r, "wardline_pairs_buffer_rows", "Preference rows not yet on disk.")?,
             pairs_flush: gauge(
@@ -525,7 +539,14 @@ impl Metrics {
         self.unscannable.with_label_values(&[route, reason]).inc();
     }
 
-    /// A critique and revision ended: `accepted`, `unchanged`, `still_violating`, `failed`.
+    /// What a critic or reviser was given to read (`input`) and wrote (`output`), in tokens as the provider counts them.
+    pub fn revision_cost(&self, policy: &str, role: &'static str, input: u64, output: u64) {
+        for (kind, tokens) in [("input", input), ("output", output)] {
+            self.revision_tokens.with_label_values(&[policy, role, kind]).inc_by(tokens);
+        }
+    }
+
+    /// A critique and revision ended: `accepted`, `unchanged`, `still_violating`, `out_of_budget`, `failed`.
     pub fn revised(&self, policy: &str, outcome: &'static str, took: Duration) {
         self.revision_outcomes.with_label_values(&[policy, outcome]).inc();
         self.revision_duration.with_label_values(&[policy]).observe(took.as_secs_f64());
@@ -555,6 +576,11 @@ impl Metrics {
     /// Preference rows were lost: `queue_full`, `write_error`, `too_large`, `closed`, `torn`.
     pub fn pairs_dropped(&self, sink: &'static str, reason: &'static str, rows: u64) {
         self.pairs_dropped.with_label_values(&[sink, reason]).inc_by(rows);
+    }
+
+    /// A preference row was not made: its principle has left as many today as the policy wants.
+    pub fn pair_capped(&self, policy: &str, principle: &str) {
+        self.pairs_capped.with_label_values(&[policy, principle]).inc();
     }
 
     /// Preference rows that are not yet on disk.

@@ -29,6 +29,7 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub struct Upstream {
     name: String,
     provider: Provider,
+    aside: bool,
     scheme: Scheme,
     authority: Authority,
     prefix: String,
@@ -116,6 +117,7 @@ impl Upstream {
         Ok(Self {
             name: name.to_owned(),
             provider: config.dialect,
+            aside: config.aside,
             scheme,
             authority,
             prefix,
@@ -134,6 +136,11 @@ impl Upstream {
     /// The wire format that it speaks.
     pub fn provider(&self) -> Provider {
         self.provider
+    }
+
+    /// Whether clients' requests never go there.
+    pub fn is_aside(&self) -> bool {
+        self.aside
     }
 
     /// Posts `body` to the dialect's `path` with what may pass of the client's headers, and waits for the head of the
@@ -206,6 +213,7 @@ fn origin(name: &str, url: &str) -> Result<(Scheme, Authority, String), ConfigEr
 fn key(name: &str, config: &Config, variable: impl Fn(&str) -> Option<String>) -> Result<Key, ConfigError> {
     let name = name.to_owned();
     let env = match (&config.api_key_env, config.forward_client_key) {
+        (_, true) if config.aside => return Err(ConfigError::Aside { name }),
         (None, true) => return Ok(Key::Clients),
         (None, false) => return Err(ConfigError::NoKey { name }),
         (Some(_), true) => return Err(ConfigError::TwoKeys { name }),

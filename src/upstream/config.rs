@@ -37,6 +37,9 @@ pub struct Config {
     /// Sends the client's own key up instead of one of ours.
     #[serde(default)]
     pub forward_client_key: bool,
+    /// Only for what a policy names it for, such as revisions; clients' requests never go there.
+    #[serde(default)]
+    pub aside: bool,
     /// PEM file of further certificate authorities to trust, for upstreams behind a private one.
     pub ca_file: Option<std::path::PathBuf>,
     /// Milliseconds to wait for a connection, TLS included.
@@ -73,6 +76,12 @@ pub enum ConfigError {
     /// Both ways were written.
     #[error("upstreams.{name}: `api_key_env` and `forward_client_key` exclude each other")]
     TwoKeys {
+        /// The upstream's name.
+        name: String,
+    },
+    /// A client's key is for the upstream that the client asked.
+    #[error("upstreams.{name}: an upstream that is `aside` needs a key of its own: expected `api_key_env: VARIABLE`")]
+    Aside {
         /// The upstream's name.
         name: String,
     },

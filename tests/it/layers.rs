@@ -28,7 +28,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("classify", &["telemetry"]),
     ("upstream", &["telemetry"]),
     ("guard", &["api", "policy", "classify", "telemetry"]),
-    ("revision", &["api", "policy", "upstream"]),
+    ("revision", &["api", "policy", "upstream", "telemetry"]),
     ("pairs", &["telemetry"]),
     ("gateway", &["api", "policy", "guard", "upstream", "revision", "pairs", "telemetry"]),
     ("server", &["gateway"]),

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod faults;
+mod judge;
 mod layers;
 mod lifecycle;
+mod pairs;
 mod process;
 mod reload;
 mod revision;

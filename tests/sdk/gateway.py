@@ -104,7 +104,7 @@ class Gateway:
         return total
 
     def pairs(self) -> list[dict]:
-        files = sorted((self.dir / "pairs").rglob("*.jsonl*"))
+        files = sorted((self.dir / "pairs").rglob("pairs-*.jsonl*"))
         return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
     def _get(self, path: str) -> str:

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use crate::pairs::timestamp::compact;
 
-const PREFIX: &str = "pairs-";
+/// What the names of files begin with, by the kind of their rows. All rows of one file have the same columns.
+pub(in crate::pairs) const PREFIXES: [&str; 2] = ["pairs-", "unpaired-"];
 const SUFFIX: &str = ".jsonl";
 
 /// A file that is being written: locked, append-only, for its owner's eyes.
@@ -21,11 +22,11 @@ pub(in crate::pairs) struct SpoolFile {
 
 impl SpoolFile {
     /// Makes a new file, and the directory where it is missing. Names sort by time.
-    pub(in crate::pairs) fn create(dir: &Path) -> io::Result<Self> {
+    pub(in crate::pairs) fn create(dir: &Path, prefix: &str) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let now = compact(SystemTime::now());
         for number in 0..1_000_000 {
-            let path = dir.join(format!("{PREFIX}{now}-{number:06}{SUFFIX}"));
+            let path = dir.join(format!("{prefix}{now}-{number:06}{SUFFIX}"));
             match OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path) {
                 Ok(file) => {
                     file.lock()?;
@@ -88,7 +89,7 @@ pub(in crate::pairs) fn repair(dir: &Path) -> io::Result<u64> {
         let ours = path
             .file_name()
             .and_then(|name| name.to_str())
-            .is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+            .is_some_and(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && name.ends_with(SUFFIX));
         if ours && path.is_file() {
             torn += u64::from(repair_file(&path)?);
         }

@@ -2,7 +2,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
-use crate::pairs::pair::tests::draft;
+use crate::pairs::Draft;
+use crate::pairs::draft::tests::{draft, refused};
 
 fn config(dir: &Path) -> Config {
     Config { dir: dir.to_owned(), ..Config::default() }
@@ -12,8 +13,8 @@ fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::new().unwrap())
 }
 
-fn pair(i: usize) -> Pair {
-    Pair::new(draft(&format!("req_{i}")), &|_| None)
+fn pair(i: usize) -> Row {
+    draft(&format!("req_{i}")).into_row(&|_| None)
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -26,7 +27,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 fn rows(dir: &Path) -> Vec<String> {
     let text: String = files(dir).iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     assert!(text.is_empty() || text.ends_with('\n'));
-    text.lines().map(|line| serde_json::from_str::<Pair>(line).unwrap().meta.request_id).collect()
+    text.lines().map(|line| Row::read(line.as_bytes()).unwrap().meta().request_id.clone()).collect()
 }
 
 fn numbered(range: std::ops::Range<usize>) -> Vec<String> {
@@ -79,13 +80,37 @@ fn a_row_longer_than_a_file_is_dropped_and_the_rest_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let metrics = metrics();
     let spool = Spool::start(&Config { max_file_bytes: 4096, ..config(dir.path()) }, Arc::clone(&metrics)).unwrap();
-    let mut long = pair(0);
-    long.meta.critique = Some("x".repeat(5000));
+    let long = Draft { critique: Some("x".repeat(5000)), ..draft("req_0") }.into_row(&|_| None);
     spool.offer(long);
     spool.offer(pair(1));
     spool.close();
     assert_eq!(rows(dir.path()), numbered(1..2));
     assert_eq!(counted(&metrics, "wardline_pairs_dropped_total", "too_large"), 1);
+}
+
+#[test]
+fn unpaired_rows_have_files_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::start(&config(dir.path()), metrics()).unwrap();
+    for i in 0..6 {
+        let id = format!("req_{i}");
+        spool.offer(if i % 2 == 0 { draft(&id).into_row(&|_| None) } else { refused(&id).into_row(&|_| None) });
+    }
+    spool.close();
+    let names: Vec<String> =
+        files(dir.path()).iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    assert!(names.len() == 2 && names[0].starts_with("pairs-") && names[1].starts_with("unpaired-"), "{names:?}");
+    assert_eq!(rows(dir.path()), ["req_0", "req_2", "req_4", "req_1", "req_3", "req_5"]);
+    for path in files(dir.path()) {
+        let text = std::fs::read_to_string(path).unwrap();
+        let columns = |line: &str| {
+            serde_json::from_str::<serde_json::Map<String, _>>(line)
+                .map(|row: serde_json::Map<String, serde_json::Value>| row.keys().cloned().collect::<Vec<_>>())
+                .unwrap()
+        };
+        let first = columns(text.lines().next().unwrap());
+        assert!(text.lines().all(|line| columns(line) == first));
+    }
 }
 
 #[test]
@@ -120,7 +145,7 @@ fn a_torn_tail_is_cut_at_the_next_start_wherever_it_was_torn() {
 #[test]
 fn a_file_that_another_process_writes_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let mut other = SpoolFile::create(dir.path()).unwrap();
+    let mut other = SpoolFile::create(dir.path(), PREFIXES[1]).unwrap();
     other.append(b"half a li").unwrap();
     assert_eq!(repair(dir.path()).unwrap(), 0);
     other.append(b"ne\n").unwrap();
@@ -136,13 +161,19 @@ fn a_full_queue_drops_and_counts() {
     let (writer, pending) = (Mutex::new(None), Arc::new(AtomicUsize::new(0)));
     // A writer that does not get to work: its end of the queue is held here.
     let spool = Spool {
-        shared: Arc::new(Shared { queue: RwLock::new(Some(queue)), writer, pending, metrics: Arc::clone(&metrics) }),
+        shared: Arc::new(Shared {
+            queue: RwLock::new(Some(queue)),
+            writer,
+            pending,
+            metrics: Arc::clone(&metrics),
+            caps: Caps::default(),
+        }),
     };
     (0..5).for_each(|i| spool.offer(pair(i)));
     assert_eq!(counted(&metrics, "wardline_pairs_dropped_total", "queue_full"), 3);
     assert_eq!(counted(&metrics, "wardline_pairs_buffer_rows", "-"), 2);
     spool.close();
-    assert_eq!(rows.iter().map(|row| row.meta.request_id).collect::<Vec<_>>(), numbered(0..2));
+    assert_eq!(rows.iter().map(|row| row.meta().request_id.clone()).collect::<Vec<_>>(), numbered(0..2));
 }
 
 #[test]

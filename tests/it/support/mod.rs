@@ -87,7 +87,7 @@ impl Running {
             thresholds: label.thresholds.clone(),
         });
         let entities: Vec<String> = guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect();
-        let known = Known { labels: labels.collect(), entities: entities.clone() };
+        let known = Known { labels: labels.collect(), entities: entities.clone(), upstreams: vec!["aside".to_owned()] };
         let config = policy::Config { dir: policies, active: "test".to_owned() };
         let store = Store::open(&config, known, Arc::clone(&metrics), guard::arm);
         let store = store.unwrap_or_else(|error| panic!("{}", error.report()));
@@ -96,9 +96,13 @@ impl Running {
             config: setup.config,
             policies: Arc::new(store),
             guards: Guards::new(Some(classifier), Arc::clone(&metrics)),
-            upstreams: [Provider::OpenAi, Provider::Anthropic]
-                .map(|dialect| provider_of(dialect, &setup, upstream, &metrics))
-                .into(),
+            upstreams: [
+                ("openai", Provider::OpenAi, false),
+                ("anthropic", Provider::Anthropic, false),
+                ("aside", Provider::OpenAi, true),
+            ]
+            .map(|(name, dialect, aside)| provider_of((name, dialect, aside), &setup, upstream, &metrics))
+            .into(),
             pairs: Some(Spool::start(&spool, Arc::clone(&metrics)).unwrap()),
             redaction: PatternSet::compile(&entities, &[]).unwrap(),
             metrics,
@@ -179,18 +183,24 @@ impl Running {
     }
 }
 
-fn provider_of(dialect: Provider, setup: &Setup, upstream: SocketAddr, metrics: &Arc<Metrics>) -> provider::Upstream {
+fn provider_of(
+    (name, dialect, aside): (&str, Provider, bool),
+    setup: &Setup,
+    upstream: SocketAddr,
+    metrics: &Arc<Metrics>,
+) -> provider::Upstream {
     let config = provider::Config {
         dialect,
         url: format!("http://{upstream}"),
         api_key_env: Some("KEY".to_owned()),
         forward_client_key: false,
+        aside,
         ca_file: None,
         connect_timeout_ms: 2_000,
         first_byte_timeout_ms: setup.first_byte_ms,
         idle_timeout_ms: setup.idle_ms,
         total_timeout_ms: 60_000,
     };
-    let key = |_name: &str| Some("upstream-secret".to_owned());
-    provider::Upstream::build(dialect.as_str(), &config, key, Arc::clone(metrics)).unwrap()
+    let key = |_name: &str| Some(if aside { "aside-secret" } else { "upstream-secret" }.to_owned());
+    provider::Upstream::build(name, &config, key, Arc::clone(metrics)).unwrap()
 }

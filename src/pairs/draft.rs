@@ -1,120 +1,23 @@
-//! The row.
+//! From what the gateway saw to a row: redacted, dated, assigned to its split.
 
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::pairs::row::{GuardScore, Meta, Pair, Row, Source, Split, Tag, Unpaired};
 use crate::pairs::sample::fraction;
 use crate::pairs::timestamp::rfc3339;
 
-/// One preference: TRL's explicit-prompt conversational preference, with side columns that trainers leave aside.
-///
-/// Serialised by serde, one row is one object whose columns are always the same. Messages are in `OpenAI`'s shape.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Pair {
-    /// The conversation as the user sent it: without the constitution, whose hash is in [`Meta`].
-    pub prompt: Vec<Value>,
-    /// The better answer: one assistant message.
-    pub chosen: Vec<Value>,
-    /// The worse answer: one assistant message.
-    pub rejected: Vec<Value>,
-    /// The violated rule's score of the better answer, where the rule has scores.
-    pub score_chosen: Option<f32>,
-    /// The same of the worse answer.
-    pub score_rejected: Option<f32>,
-    /// By how much the worse answer scored higher.
-    pub margin: Option<f32>,
-    /// The tools that the model could call, as a JSON string.
-    pub tools: Option<String>,
-    /// Where the row comes from.
-    pub meta: Meta,
-}
-
-/// Where a row comes from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Meta {
-    /// Unique, and sorted by time (UUID version 7).
-    pub pair_id: String,
-    /// The exchange.
-    pub request_id: String,
-    /// RFC 3339, UTC.
-    pub created_at: String,
-    /// What made the pair.
-    pub source: Source,
-    /// The principle that the rejected answer violated.
-    pub principle_id: Option<String>,
-    /// What the critic said of the rejected answer.
-    pub critique: Option<String>,
-    /// Policy name.
-    pub policy: String,
-    /// The policy's revision when the request came.
-    pub policy_rev: String,
-    /// SHA-256 of the constitution that was put before the prompt, in hexadecimal; nothing if there was none.
-    pub constitution_sha256: Option<String>,
-    /// The model that was asked for.
-    pub model: String,
-    /// The configured upstream's name.
-    pub provider: String,
-    /// The guards that had a say.
-    pub guards: Vec<GuardScore>,
-    /// The share of requests that was sampled, for weighting.
-    pub sample_rate: f64,
-    /// Which redaction ran over the texts, e.g. `pii_v1`.
-    pub redaction: String,
-    /// Hashed from the conversation's beginning, so that no conversation is in two splits.
-    pub split: Split,
-}
-
-/// What made a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// An answer was criticised under a principle and revised.
-    Revision,
-}
-
-/// One guard's verdict on the rejected answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GuardScore {
-    /// Rule or label.
-    pub id: String,
-    /// `input` or `output`.
-    pub stage: String,
-    /// Nothing for a guard that does not score.
-    pub score: Option<f32>,
-    /// The same.
-    pub threshold: Option<f32>,
-}
-
-/// Which part of a data set a row belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    /// 90 of 100 conversations.
-    Train,
-    /// 5 of 100.
-    Val,
-    /// 5 of 100.
-    Test,
-}
-
-/// What a row is made from. Texts are as they came: [`Pair::new`] redacts them.
+/// What a row is made from. Texts are as they came: [`Draft::into_row`] redacts them.
 #[derive(Clone, Debug)]
 pub struct Draft {
     /// See [`Pair::prompt`].
     pub prompt: Vec<Value>,
-    /// The better answer's text.
-    pub chosen: String,
-    /// The worse answer's text.
-    pub rejected: String,
-    /// See [`Pair::score_chosen`].
-    pub score_chosen: Option<f32>,
-    /// See [`Pair::score_rejected`].
-    pub score_rejected: Option<f32>,
-    /// The request's tools.
+    /// What was answered.
+    pub answers: Answers,
+    /// See [`Pair::tools`].
     pub tools: Option<Value>,
     /// See [`Meta::request_id`].
     pub request_id: String,
@@ -138,50 +41,76 @@ pub struct Draft {
     pub guards: Vec<GuardScore>,
     /// See [`Meta::sample_rate`].
     pub sample_rate: f64,
-    /// The name of the redaction that [`Pair::new`] is given. See [`Meta::redaction`].
+    /// The name of the redaction that [`Draft::into_row`] is given. See [`Meta::redaction`].
     pub redaction: &'static str,
+    /// See [`Meta::tags`].
+    pub tags: Vec<Tag>,
 }
 
-impl Pair {
+/// One answer or two; each text with the score of the deciding rule, where that has scores.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answers {
+    /// The better and the worse one.
+    Both {
+        /// The better answer.
+        chosen: (String, Option<f32>),
+        /// The worse answer.
+        rejected: (String, Option<f32>),
+    },
+    /// An answer that was refused, and no other.
+    Refused((String, Option<f32>)),
+}
+
+impl Draft {
     /// Makes a row. `redact` gets every text of it that someone outside has written (messages with all that is in them,
     /// tools, critique, the name of the model) and returns its replacement, or nothing where it is to stay.
-    pub fn new(draft: Draft, redact: &dyn Fn(&str) -> Option<String>) -> Self {
+    pub fn into_row(self, redact: &dyn Fn(&str) -> Option<String>) -> Row {
         let clean = |text: String| redact(&text).unwrap_or(text);
-        let split = split(&draft.prompt);
-        let mut prompt = draft.prompt;
+        let answer = |text: String| vec![serde_json::json!({"role": "assistant", "content": clean(text)})];
+        let split = split(&self.prompt);
+        let mut prompt = self.prompt;
         for message in &mut prompt {
             redact_message(message, redact);
         }
-        let tools = draft.tools.map(|mut tools| {
+        let tools = self.tools.map(|mut tools| {
             redact_leaves(&mut tools, redact);
             tools.to_string()
         });
-        let answer = |text: String| vec![serde_json::json!({"role": "assistant", "content": clean(text)})];
-        Self {
-            prompt,
-            chosen: answer(draft.chosen),
-            rejected: answer(draft.rejected),
-            score_chosen: draft.score_chosen,
-            score_rejected: draft.score_rejected,
-            margin: draft.score_rejected.zip(draft.score_chosen).map(|(rejected, chosen)| rejected - chosen),
-            tools,
-            meta: Meta {
-                pair_id: Uuid::now_v7().to_string(),
-                request_id: draft.request_id,
-                created_at: rfc3339(SystemTime::now()),
-                source: draft.source,
-                principle_id: draft.principle_id,
-                critique: draft.critique.map(clean),
-                policy: draft.policy,
-                policy_rev: draft.policy_rev,
-                constitution_sha256: (!draft.constitution.is_empty()).then(|| sha256(&draft.constitution)),
-                model: clean(draft.model),
-                provider: draft.provider,
-                guards: draft.guards,
-                sample_rate: draft.sample_rate,
-                redaction: draft.redaction.into(),
-                split,
-            },
+        let meta = Meta {
+            pair_id: Uuid::now_v7().to_string(),
+            request_id: self.request_id,
+            created_at: rfc3339(SystemTime::now()),
+            source: self.source,
+            principle_id: self.principle_id,
+            critique: self.critique.map(clean),
+            policy: self.policy,
+            policy_rev: self.policy_rev,
+            constitution_sha256: (!self.constitution.is_empty()).then(|| sha256(&self.constitution)),
+            model: clean(self.model),
+            provider: self.provider,
+            guards: self.guards,
+            sample_rate: self.sample_rate,
+            redaction: self.redaction.into(),
+            split,
+            tags: self.tags,
+        };
+        match self.answers {
+            Answers::Both { chosen: (chosen, score_chosen), rejected: (rejected, score_rejected) } => {
+                Row::Pair(Box::new(Pair {
+                    prompt,
+                    chosen: answer(chosen),
+                    rejected: answer(rejected),
+                    score_chosen,
+                    score_rejected,
+                    margin: score_rejected.zip(score_chosen).map(|(rejected, chosen)| rejected - chosen),
+                    tools,
+                    meta,
+                }))
+            }
+            Answers::Refused((text, score)) => {
+                let completion = answer(text);
+                Row::Unpaired(Box::new(Unpaired { prompt, completion, label: false, score, tools, meta }))
+            }
         }
     }
 }
@@ -246,10 +175,10 @@ pub(in crate::pairs) mod tests {
                 json!({"role": "system", "content": "Be brief."}),
                 json!({"role": "user", "content": [{"type": "text", "text": "I am secret, mail secret"}]}),
             ],
-            chosen: "No secret here".into(),
-            rejected: "You secret!".into(),
-            score_chosen: Some(0.25),
-            score_rejected: Some(0.75),
+            answers: Answers::Both {
+                chosen: ("No secret here".into(), Some(0.25)),
+                rejected: ("You secret!".into(), Some(0.75)),
+            },
             tools: Some(json!([{"name": "f", "parameters": {"secret": {"description": "the secret one"}}}])),
             request_id: request_id.into(),
             source: Source::Revision,
@@ -268,22 +197,41 @@ pub(in crate::pairs) mod tests {
             }],
             sample_rate: 0.05,
             redaction: "pii_v1",
+            tags: Vec::new(),
+        }
+    }
+
+    /// The same with one answer only.
+    pub(in crate::pairs) fn refused(request_id: &str) -> Draft {
+        let answers = Answers::Refused(("You secret!".into(), Some(0.75)));
+        Draft { answers, source: Source::Block, critique: None, tags: vec![Tag::Aborted], ..draft(request_id) }
+    }
+
+    pub(in crate::pairs) fn pair(draft: Draft, redact: &dyn Fn(&str) -> Option<String>) -> Pair {
+        match draft.into_row(redact) {
+            Row::Pair(pair) => *pair,
+            Row::Unpaired(_) => panic!("a pair"),
         }
     }
 
     #[test]
     fn no_text_of_a_row_escapes_redaction() {
-        let pair = Pair::new(draft("req_1"), &|text| text.contains("secret").then(|| text.replace("secret", "[S]")));
+        let redact = |text: &str| text.contains("secret").then(|| text.replace("secret", "[S]"));
+        let pair = pair(draft("req_1"), &redact);
         let line = serde_json::to_string(&pair).unwrap();
         assert!(!line.contains("secret"), "{line}");
         assert_eq!(line.matches("[S]").count(), 8, "{line}");
         assert_eq!(pair.prompt[0], json!({"role": "system", "content": "Be brief."}));
-        assert_eq!(serde_json::from_str::<Pair>(&line).unwrap(), pair);
+        assert_eq!(Row::read(line.as_bytes()).unwrap(), Row::Pair(Box::new(pair)));
+        let unpaired = refused("req_1").into_row(&redact);
+        let line = serde_json::to_string(&unpaired).unwrap();
+        assert!(!line.contains("secret") && line.contains("You [S]!"), "{line}");
+        assert_eq!(Row::read(line.as_bytes()).unwrap(), unpaired);
     }
 
     #[test]
     fn a_role_is_not_a_text() {
-        let pair = Pair::new(draft("req_1"), &|_| Some("x".into()));
+        let pair = pair(draft("req_1"), &|_| Some("x".into()));
         assert_eq!(
             (&pair.prompt[1]["role"], &pair.chosen[0]),
             (&json!("user"), &json!({"role": "assistant", "content": "x"}))
@@ -292,15 +240,16 @@ pub(in crate::pairs) mod tests {
 
     #[test]
     fn side_columns() {
-        let pair = Pair::new(draft("req_1"), &|_| None);
-        assert_eq!(pair.margin, Some(0.5));
+        let first = pair(draft("req_1"), &|_| None);
+        assert_eq!(first.margin, Some(0.5));
         // FIPS 180-2, appendix B.1.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(pair.meta.constitution_sha256.as_deref(), Some(abc));
-        assert_eq!(Uuid::parse_str(&pair.meta.pair_id).unwrap().get_version_num(), 7);
-        assert_ne!(pair.meta.pair_id, Pair::new(draft("req_1"), &|_| None).meta.pair_id);
-        let bare = Draft { score_chosen: None, constitution: String::new(), ..draft("req_1") };
-        let bare = serde_json::to_value(Pair::new(bare, &|_| None)).unwrap();
+        assert_eq!(first.meta.constitution_sha256.as_deref(), Some(abc));
+        assert_eq!(Uuid::parse_str(&first.meta.pair_id).unwrap().get_version_num(), 7);
+        assert_ne!(first.meta.pair_id, pair(draft("req_1"), &|_| None).meta.pair_id);
+        let answers = Answers::Both { chosen: ("a".into(), None), rejected: ("b".into(), Some(0.5)) };
+        let bare = Draft { answers, constitution: String::new(), ..draft("req_1") };
+        let bare = serde_json::to_value(pair(bare, &|_| None)).unwrap();
         assert_eq!((&bare["margin"], &bare["meta"]["constitution_sha256"]), (&Value::Null, &Value::Null));
         assert_eq!(bare["meta"]["source"], "revision");
     }

@@ -1,5 +1,8 @@
 //! Critique, revision, and the row that it leaves.
 
+mod rounds;
+mod streams;
+
 use serde_json::{Value, json};
 
 use crate::support::{GUARDED, Recorded, Running, Setup, Step, Upstream, chat, json as answer, message};
@@ -103,8 +106,69 @@ async fn what_cannot_be_mended_is_refused() {
         running
             .wait_for(&format!(r#"wardline_revision_outcomes_total{{outcome="{outcome}",policy="test"}}"#), 1.0)
             .await;
-        assert!(running.rows().is_empty(), "{what}: no pair without a revision that passed");
+        running.wait_for(r#"wardline_pairs_sampled_total{sink="spool"}"#, 1.0).await;
+        let rows = running.rows();
+        assert_eq!(rows.len(), 1, "{what}");
+        assert_eq!((rows[0].get("chosen"), &rows[0]["label"]), (None, &json!(false)), "{what}: no made-up pair");
+        assert_eq!(rows[0]["completion"][0]["content"], "You are worthless, [EMAIL_ADDRESS].", "{what}");
     }
+}
+
+const BLOCKING: &str = "stages: [output], threshold: 0.5, action: block";
+
+#[tokio::test]
+async fn a_blocked_answer_is_an_unpaired_row_with_tags() {
+    let upstream = Upstream::start(|request| {
+        let body = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0, "message": {"role": "assistant", "content": "You are worthless."}, "finish_reason": "length"}]});
+        let broken = request.body.contains("break");
+        answer(&if broken { body.to_string().replace("worthless", "worthless, fail") } else { body.to_string() })
+    })
+    .await;
+    // A recogniser blocks; the classifier beside it finds nothing, or fails.
+    let policy =
+        GUARDED.replace(BLOCKING, &format!("{BLOCKING}, on_error: open")) + "pairs: { per_principle_per_day: 2 }\n";
+    let policy = policy.replace("{ classifier: harm }", "{ classifier: harm, labels: [hate] }");
+    let policy = policy.replacen(
+        "rules:",
+        "rules:
+  - { id: word, guard: { patterns: [{ id: w, regex: worthless }] }, stages: [output], action: block }",
+        1,
+    );
+    let running = Running::start(Setup::with(&policy), upstream.address).await;
+    for text in ["Hello", "break it", "Hello", "Hello"] {
+        let reply = running.client().post("/v1/chat/completions", chat(text, false)).await;
+        assert_eq!(reply.json()["choices"][0]["finish_reason"], "content_filter");
+    }
+    let series = r#"wardline_pairs_capped_total{policy="test",principle="word"}"#;
+    running.wait_for(series, 2.0).await;
+    running.wait_for(r#"wardline_pairs_sampled_total{sink="spool"}"#, 2.0).await;
+    let mut rows = running.rows();
+    rows.sort_by_key(|row| row["prompt"][0]["content"].to_string());
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[0]["prompt"], json!([{"role": "user", "content": "Hello"}]));
+    assert_eq!((&rows[0]["meta"]["tags"], &rows[0]["meta"]["source"]), (&json!(["truncated"]), &json!("block")));
+    assert_eq!(rows[1]["meta"]["tags"], json!(["truncated", "failed_open"]));
+}
+
+#[tokio::test]
+async fn a_row_of_an_exchange_that_a_reload_overtook_says_so() {
+    let upstream = Upstream::start(|request| match role(request) {
+        Role::Assistant => say(request, "You are worthless."),
+        Role::Critic => [vec![Step::Sleep(600)], say(request, VIOLATED)].concat(),
+        Role::Reviser => say(request, REWRITE),
+    })
+    .await;
+    let running = Running::start(Setup::with(&policy()), upstream.address).await;
+    let (client, store) = (running.client(), std::sync::Arc::clone(&running.gateway.policies));
+    let exchange = tokio::spawn(async move { client.post("/v1/chat/completions", chat("Hello", false)).await });
+    while upstream.requests().len() < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    std::fs::write(running.policy_file(), policy().replace("Be kind.", "Be very kind.")).unwrap();
+    store.reload();
+    assert_eq!(exchange.await.unwrap().header("x-guardrail-action"), "revise");
+    running.wait_for(r#"wardline_pairs_sampled_total{sink="spool"}"#, 1.0).await;
+    assert_eq!(running.rows()[0]["meta"]["tags"], json!(["mixed_revision"]));
 }
 
 #[tokio::test]
@@ -122,17 +186,4 @@ async fn the_answer_cannot_speak_to_the_critic() {
     let material: Value = serde_json::from_str(asked["messages"][1]["content"].as_str().unwrap()).unwrap();
     assert_eq!(material["answer"], trick, "it stays one string of one JSON document");
     assert_eq!(material.as_object().unwrap().len(), 4);
-}
-
-#[tokio::test]
-async fn a_streamed_answer_under_revise_is_blocked() {
-    let upstream = Upstream::start(|_| {
-        let event = |text: &str, finish: Value| format!("data: {}\n\n", json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]}));
-        let stream = event("You are worthless.", json!(null)) + &event("", json!("stop")) + "data: [DONE]\n\n";
-        crate::support::sse(&[stream.as_bytes()], 0)
-    })
-    .await;
-    let running = Running::start(Setup::with(&policy()), upstream.address).await;
-    let text = running.client().post("/v1/chat/completions", chat("Hello", true)).await.text();
-    assert!(!text.contains("worthless") && text.contains("content_filter"), "{text}");
 }

@@ -1,0 +1,152 @@
+//! Rounds of critique and revision over one answer, each judged again by the guards.
+
+use std::time::Instant;
+
+use http::HeaderMap;
+
+use super::whole::Asked;
+use super::{Gateway, Trace};
+use crate::api::Reply;
+use crate::guard::{Cleared, Failure, Finding, Outcome};
+use crate::policy::Principle;
+use crate::revision::{Budget, Draft, Reviser, Round, next_principle};
+
+/// An answer that a rule wants revised.
+pub(super) struct Case<'a> {
+    /// The reply that the answer stands in; with each revision in its place, all of it is judged again.
+    pub(super) reply: &'a Reply,
+    /// Which of the reply's answers.
+    pub(super) choice: u32,
+    /// Its text.
+    pub(super) original: &'a str,
+    /// The beginning of it that the client has read.
+    pub(super) shown: &'a str,
+    /// What the rule found.
+    pub(super) finding: &'a Finding,
+}
+
+/// An answer that the guards have nothing against any longer.
+pub(super) struct Mended {
+    pub(super) cleared: Cleared<Reply>,
+    /// The revision as the reviser wrote it.
+    pub(super) text: String,
+    /// What the critic said of the original.
+    pub(super) critique: String,
+}
+
+/// How far the rounds have come.
+struct Progress {
+    answer: String,
+    /// The principle that a rule holds against the answer as it stands now; none once the guards let it pass.
+    objection: Option<usize>,
+    used: Vec<usize>,
+    critique: Option<String>,
+    best: Option<(Cleared<Reply>, String)>,
+}
+
+impl Gateway {
+    /// Criticises and revises within the policy's budget: under the violated principle as long as a rule objects, then
+    /// under others. Gives nothing when the answer is to be refused; an error when a guard could not judge.
+    pub(super) async fn mend(
+        &self,
+        case: &Case<'_>,
+        asked: &Asked,
+        client: &HeaderMap,
+        trace: &Trace,
+    ) -> Result<Option<Mended>, Failure> {
+        let started = Instant::now();
+        let objection = trace.principle_of(case.finding);
+        let mut progress =
+            Progress { answer: case.original.to_owned(), objection, used: Vec::new(), critique: None, best: None };
+        let outcome = match (self.reviser(asked, client, trace), objection) {
+            (Some(reviser), Some(_)) => self.rounds(&reviser, case, asked, trace, &mut progress).await?,
+            _ => "failed",
+        };
+        let accepted = progress.best.is_some();
+        self.metrics.revised(&trace.view.policy.name, if accepted { "accepted" } else { outcome }, started.elapsed());
+        let critique = progress.critique.unwrap_or_default();
+        Ok(progress.best.map(|(cleared, text)| Mended { cleared, text, critique }))
+    }
+
+    /// Runs the rounds; says how they ended, should nothing have come of them.
+    async fn rounds(
+        &self,
+        reviser: &Reviser<'_>,
+        case: &Case<'_>,
+        asked: &Asked,
+        trace: &Trace,
+        progress: &mut Progress,
+    ) -> Result<&'static str, Failure> {
+        let mut budget = Budget::of(reviser.settings);
+        for _ in 0..reviser.settings.rounds {
+            let Some((index, principle)) = progress.next(trace) else { break };
+            let draft = Draft {
+                conversation: &asked.conversation,
+                answer: &progress.answer,
+                shown: case.shown,
+                form: asked.form.as_ref(),
+                principle,
+            };
+            let round = reviser.round(&draft, &mut budget).await;
+            progress.used.push(index);
+            let Round { critique, answer } = match round {
+                Ok(round) => round,
+                // An answer that passed before the budget came to its end is still a good one.
+                Err(error) if error.is_budget() => return Ok("out_of_budget"),
+                Err(_logged) => {
+                    progress.best = None;
+                    return Ok("failed");
+                }
+            };
+            progress.critique.get_or_insert(critique.why);
+            let Some(answer) = answer else { return Ok("unchanged") };
+            progress.answer = answer;
+            self.judge_again(case, trace, progress).await?;
+        }
+        Ok("still_violating")
+    }
+
+    async fn judge_again(&self, case: &Case<'_>, trace: &Trace, progress: &mut Progress) -> Result<(), Failure> {
+        let Some(reply) = case.reply.with_answer(case.choice, &progress.answer) else { return Ok(()) };
+        match self.guards.output(&trace.view, reply).await?.outcome {
+            Outcome::Pass(cleared) => {
+                progress.objection = None;
+                progress.best = Some((cleared, progress.answer.clone()));
+            }
+            Outcome::Revise(_, finding) | Outcome::Block(_, finding) => {
+                progress.objection = trace.principle_of(&finding).or(trace.principle_of(case.finding));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who is asked: the upstream that answered, or the one that the policy names, without the client's headers.
+    fn reviser<'a>(&'a self, asked: &'a Asked, client: &'a HeaderMap, trace: &'a Trace) -> Option<Reviser<'a>> {
+        let policy = &trace.view.policy;
+        let answered = trace.exchange.provider();
+        let name = policy.revise.upstream.as_deref().unwrap_or(answered);
+        Some(Reviser {
+            upstream: self.upstreams.iter().find(|upstream| upstream.name() == name)?,
+            headers: (name == answered).then_some(client),
+            model: &asked.model,
+            settings: &policy.revise,
+            policy: &policy.name,
+            metrics: &self.metrics,
+        })
+    }
+}
+
+impl Progress {
+    fn next<'a>(&self, trace: &'a Trace) -> Option<(usize, &'a Principle)> {
+        let principles = &trace.view.policy.constitution.principles;
+        let index = self.objection.or_else(|| next_principle(principles, &self.used, &trace.id))?;
+        Some((index, principles.get(index)?))
+    }
+}
+
+impl Trace {
+    /// The principle that a finding's rule stands for.
+    pub(super) fn principle_of(&self, finding: &Finding) -> Option<usize> {
+        self.view.policy.rules.get(finding.rule)?.principle
+    }
+}

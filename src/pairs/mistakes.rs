@@ -1,0 +1,179 @@
+//! What is wrong with a row that can be read, and which rows say the same.
+
+use serde_json::Value;
+
+use crate::pairs::row::{Meta, Pair, Row, Unpaired};
+
+/// Everything that is wrong with a row, without any text of it. Trainers would stumble over each of these, or learn
+/// nonsense.
+pub fn mistakes(row: &Row) -> Vec<String> {
+    let mut found = Vec::new();
+    prompt(row.prompt(), &mut found);
+    match row {
+        Row::Pair(pair) => preference(pair, &mut found),
+        Row::Unpaired(unpaired) => single(unpaired, &mut found),
+    }
+    meta(row.meta(), &mut found);
+    found
+}
+
+/// The same for two rows that hold the same conversation and the same answers, whatever blanks lie between their words.
+pub fn fingerprint(row: &Row) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("wardline pairs fingerprint v1");
+    let mut add = |messages: &[Value]| {
+        for message in messages {
+            let role = message["role"].as_str().unwrap_or_default();
+            let rest = message.as_object().into_iter().flatten().filter(|(key, _)| *key != "role" && *key != "content");
+            let rest: Vec<String> = rest.map(|(key, value)| format!("{key}={value}")).collect();
+            let words = text(message);
+            let words: Vec<&str> = words.split_whitespace().collect();
+            for part in [role, &words.join(" "), &rest.join(",")] {
+                hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+            }
+        }
+        hasher.update(&u64::MAX.to_le_bytes());
+    };
+    add(row.prompt());
+    match row {
+        Row::Pair(pair) => {
+            add(&pair.chosen);
+            add(&pair.rejected);
+        }
+        Row::Unpaired(unpaired) => {
+            add(&unpaired.completion);
+            hasher.update(&[u8::from(unpaired.label)]);
+        }
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// The text of a message: a string, or the text parts of a list.
+pub(in crate::pairs) fn text(message: &Value) -> String {
+    match &message["content"] {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+        _ => String::new(),
+    }
+}
+
+fn prompt(prompt: &[Value], found: &mut Vec<String>) {
+    const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
+    for (at, message) in prompt.iter().enumerate() {
+        match message["role"].as_str() {
+            Some(role) if ROLES.contains(&role) => {}
+            _ => found.push(format!("prompt[{at}].role: expected one of {}", ROLES.join(", "))),
+        }
+    }
+    match prompt.last() {
+        None => found.push("prompt: expected at least one message".to_owned()),
+        Some(last) if !matches!(last["role"].as_str(), Some("user" | "tool" | "assistant")) => {
+            found.push("prompt: expected a user's message or a tool's result at the end".to_owned());
+        }
+        Some(_) => {}
+    }
+}
+
+fn preference(pair: &Pair, found: &mut Vec<String>) {
+    answer(&pair.chosen, "chosen", found);
+    answer(&pair.rejected, "rejected", found);
+    if pair.chosen == pair.rejected {
+        found.push("chosen and rejected are the same answer".to_owned());
+    }
+    score(pair.score_chosen, "score_chosen", found);
+    score(pair.score_rejected, "score_rejected", found);
+    let expected = pair.score_rejected.zip(pair.score_chosen).map(|(rejected, chosen)| rejected - chosen);
+    let differs = |(a, b): (f32, f32)| (a - b).abs() > 1e-4;
+    if expected.is_some() != pair.margin.is_some() || expected.zip(pair.margin).is_some_and(differs) {
+        found.push("margin: expected score_rejected - score_chosen".to_owned());
+    }
+}
+
+fn single(unpaired: &Unpaired, found: &mut Vec<String>) {
+    answer(&unpaired.completion, "completion", found);
+    score(unpaired.score, "score", found);
+}
+
+fn answer(messages: &[Value], name: &str, found: &mut Vec<String>) {
+    match messages {
+        [only] if only["role"] != "assistant" => found.push(format!("{name}[0].role: expected assistant")),
+        [only] if text(only).trim().is_empty() => found.push(format!("{name}[0].content: expected a text")),
+        [_] => {}
+        _ => found.push(format!("{name}: expected one message, found {}", messages.len())),
+    }
+}
+
+fn score(score: Option<f32>, name: &str, found: &mut Vec<String>) {
+    if score.is_some_and(|score| !(0.0..=1.0).contains(&score)) {
+        found.push(format!("{name}: expected a number from 0 to 1"));
+    }
+}
+
+fn meta(meta: &Meta, found: &mut Vec<String>) {
+    for (name, value) in [("pair_id", &meta.pair_id), ("request_id", &meta.request_id), ("policy", &meta.policy)] {
+        if value.is_empty() {
+            found.push(format!("meta.{name}: expected a text"));
+        }
+    }
+    let date = meta.created_at.as_bytes();
+    if date.len() < 20 || date[4] != b'-' || date[10] != b'T' || date.last() != Some(&b'Z') {
+        found.push("meta.created_at: expected a time such as 2026-11-23T07:00:00.000Z".to_owned());
+    }
+    if !(0.0..=1.0).contains(&meta.sample_rate) {
+        found.push("meta.sample_rate: expected a number from 0 to 1".to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::pairs::draft::tests::{draft, pair, refused};
+
+    #[test]
+    fn rows_of_our_own_have_no_mistakes() {
+        assert_eq!(mistakes(&draft("req_1").into_row(&|_| None)), Vec::<String>::new());
+        assert_eq!(mistakes(&refused("req_1").into_row(&|_| None)), Vec::<String>::new());
+    }
+
+    /// How a pair is spoilt, and what is said.
+    type Case<'a> = (&'a dyn Fn(&mut Pair), &'a str);
+
+    #[test]
+    fn each_mistake_is_named() {
+        let spoil = |change: &dyn Fn(&mut Pair)| {
+            let mut spoilt = pair(draft("req_1"), &|_| None);
+            change(&mut spoilt);
+            mistakes(&Row::Pair(Box::new(spoilt)))
+        };
+        let same = |p: &mut Pair| p.chosen.clone_from(&p.rejected);
+        let cases: [Case<'_>; 9] = [
+            (&|p| p.prompt.clear(), "prompt: expected at least one message"),
+            (&|p| p.prompt[1]["role"] = json!("robot"), "prompt[1].role: expected one of"),
+            (&|p| p.chosen.clear(), "chosen: expected one message, found 0"),
+            (&|p| p.chosen[0]["content"] = json!(" "), "chosen[0].content: expected a text"),
+            (&|p| p.rejected[0]["role"] = json!("user"), "rejected[0].role: expected assistant"),
+            (&same, "the same answer"),
+            (&|p| p.score_chosen = Some(1.5), "score_chosen: expected a number from 0 to 1"),
+            (&|p| p.margin = None, "margin: expected"),
+            (&|p| p.meta.created_at = "today".into(), "meta.created_at: expected a time"),
+        ];
+        for (change, told) in cases {
+            let found = spoil(change);
+            assert!(found.iter().any(|mistake| mistake.contains(told)), "{told}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_that_of_the_words() {
+        let row = |text: &str| {
+            let mut row = pair(draft("req_1"), &|_| None);
+            row.chosen[0]["content"] = json!(text);
+            fingerprint(&Row::Pair(Box::new(row)))
+        };
+        assert_eq!(row("one  two\n"), row("one two"));
+        assert_ne!(row("one two"), row("onetwo"));
+        assert_ne!(fingerprint(&refused("a").into_row(&|_| None)), fingerprint(&draft("a").into_row(&|_| None)));
+        assert_eq!(fingerprint(&draft("a").into_row(&|_| None)), fingerprint(&draft("b").into_row(&|_| None)));
+    }
+}

@@ -1,0 +1,199 @@
+//! The rows: a preference where there are two answers, an unpaired row where there is one.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One line of the spool.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Row {
+    /// Two answers.
+    Pair(Box<Pair>),
+    /// One answer.
+    Unpaired(Box<Unpaired>),
+}
+
+impl Row {
+    /// Where it comes from.
+    pub fn meta(&self) -> &Meta {
+        match self {
+            Self::Pair(pair) => &pair.meta,
+            Self::Unpaired(unpaired) => &unpaired.meta,
+        }
+    }
+
+    /// The conversation before the answers.
+    pub fn prompt(&self) -> &[Value] {
+        match self {
+            Self::Pair(pair) => &pair.prompt,
+            Self::Unpaired(unpaired) => &unpaired.prompt,
+        }
+    }
+
+    /// Reads one line; a row that has a `completion` is unpaired.
+    pub fn read(line: &[u8]) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Kind {
+            completion: Option<serde::de::IgnoredAny>,
+        }
+        let kind: Kind = serde_json::from_slice(line)?;
+        match kind.completion {
+            Some(_) => serde_json::from_slice(line).map(Self::Unpaired),
+            None => serde_json::from_slice(line).map(Self::Pair),
+        }
+    }
+}
+
+/// One answer that was judged, and no better one to hold against it: TRL's unpaired preference, with side columns.
+///
+/// A blocked answer is such a row. It never becomes a pair with a made-up refusal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unpaired {
+    /// See [`Pair::prompt`].
+    pub prompt: Vec<Value>,
+    /// The answer: one assistant message.
+    pub completion: Vec<Value>,
+    /// Whether it was a good one.
+    pub label: bool,
+    /// The deciding rule's score of it, where the rule has scores.
+    pub score: Option<f32>,
+    /// See [`Pair::tools`].
+    pub tools: Option<String>,
+    /// Where the row comes from.
+    pub meta: Meta,
+}
+
+/// A preference: TRL's explicit-prompt conversational preference, with side columns that trainers leave aside.
+///
+/// Serialised by serde, one row is one object whose columns are always the same. Messages are in `OpenAI`'s shape.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pair {
+    /// The conversation as the user sent it: without the constitution, whose hash is in [`Meta`].
+    pub prompt: Vec<Value>,
+    /// The better answer: one assistant message.
+    pub chosen: Vec<Value>,
+    /// The worse answer: one assistant message.
+    pub rejected: Vec<Value>,
+    /// The violated rule's score of the better answer, where the rule has scores.
+    pub score_chosen: Option<f32>,
+    /// The same of the worse answer.
+    pub score_rejected: Option<f32>,
+    /// By how much the worse answer scored higher.
+    pub margin: Option<f32>,
+    /// The tools that the model could call, as a JSON string.
+    pub tools: Option<String>,
+    /// Where the row comes from.
+    pub meta: Meta,
+}
+
+/// Where a row comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    /// Unique, and sorted by time (UUID version 7).
+    pub pair_id: String,
+    /// The exchange.
+    pub request_id: String,
+    /// RFC 3339, UTC.
+    pub created_at: String,
+    /// What made the pair.
+    pub source: Source,
+    /// The principle that the rejected answer violated.
+    pub principle_id: Option<String>,
+    /// What the critic said of the rejected answer.
+    pub critique: Option<String>,
+    /// Policy name.
+    pub policy: String,
+    /// The policy's revision when the request came.
+    pub policy_rev: String,
+    /// SHA-256 of the constitution that was put before the prompt, in hexadecimal; nothing if there was none.
+    pub constitution_sha256: Option<String>,
+    /// The model that was asked for.
+    pub model: String,
+    /// The configured upstream's name.
+    pub provider: String,
+    /// The guards that had a say.
+    pub guards: Vec<GuardScore>,
+    /// The share of requests that was sampled, for weighting.
+    pub sample_rate: f64,
+    /// Which redaction ran over the texts, e.g. `pii_v1`.
+    pub redaction: String,
+    /// Hashed from the conversation's beginning, so that no conversation is in two splits.
+    pub split: Split,
+    /// What makes the row doubtful; exports leave tagged rows out unless they are told otherwise.
+    #[serde(default)]
+    pub tags: Vec<Tag>,
+}
+
+/// What makes a row doubtful.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tag {
+    /// The exchange ended before the answer was complete: the client left, or a rule cut the stream off.
+    Aborted,
+    /// The upstream cut the answer off at the token limit.
+    Truncated,
+    /// A guard could not judge, and its rule lets text pass then.
+    FailedOpen,
+    /// Another policy revision came into force while the exchange was under way.
+    MixedRevision,
+}
+
+impl Tag {
+    /// Every tag.
+    pub const ALL: [Self; 4] = [Self::Aborted, Self::Truncated, Self::FailedOpen, Self::MixedRevision];
+
+    /// The word in rows and options.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Aborted => "aborted",
+            Self::Truncated => "truncated",
+            Self::FailedOpen => "failed_open",
+            Self::MixedRevision => "mixed_revision",
+        }
+    }
+}
+
+/// What made a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// An answer was criticised under a principle and revised.
+    Revision,
+    /// An answer was blocked.
+    Block,
+}
+
+impl Source {
+    /// The word in rows.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Revision => "revision",
+            Self::Block => "block",
+        }
+    }
+}
+
+/// One guard's verdict on the rejected answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GuardScore {
+    /// Rule or label.
+    pub id: String,
+    /// `input` or `output`.
+    pub stage: String,
+    /// Nothing for a guard that does not score.
+    pub score: Option<f32>,
+    /// The same.
+    pub threshold: Option<f32>,
+}
+
+/// Which part of a data set a row belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// 90 of 100 conversations.
+    Train,
+    /// 5 of 100.
+    Val,
+    /// 5 of 100.
+    Test,
+}
