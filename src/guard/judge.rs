@@ -8,8 +8,9 @@ use futures_util::future;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::timeout;
 
+use super::normalise::{Normalised, normalise};
 use super::passage::passages;
-use super::pattern::PatternSet;
+use super::pattern::{Match, PatternSet};
 use crate::api::Origin;
 use crate::classify::{Classifier, ScoreError, Scores};
 use crate::policy::{Action, Bound, Guard, Mode, OnError, Policy, Rule, Snapshot};
@@ -137,21 +138,35 @@ impl Guards {
     /// What the rules say of `subject`. A block outweighs another rule's failure.
     pub(super) async fn judge(&self, view: &View, subject: &Subject<'_>) -> Result<Judgement, Failure> {
         let mut judgement = Judgement::default();
-        if subject.text.trim().is_empty() {
+        if subject.text.trim().is_empty() || !any_applies(&view.policy, subject.stage, subject.origin) {
             return Ok(judgement);
         }
-        self.match_patterns(view, subject, &mut judgement);
-        let failure = self.classify(view, subject, &mut judgement).await.err();
+        let normalised = normalise(subject.text);
+        for kind in normalised.iter().flat_map(Normalised::kinds) {
+            self.metrics.normalised_view(kind.as_str());
+        }
+        self.match_patterns(view, subject, normalised.as_ref(), &mut judgement);
+        let failure = self.classify(view, subject, normalised.as_ref(), &mut judgement).await.err();
         match failure {
             Some(failure) if !judgement.findings.iter().any(|f| blocks(&view.policy, f)) => Err(failure),
             _ => Ok(judgement),
         }
     }
 
-    fn match_patterns(&self, view: &View, subject: &Subject<'_>, judgement: &mut Judgement) {
+    fn match_patterns(
+        &self,
+        view: &View,
+        subject: &Subject<'_>,
+        normalised: Option<&Normalised>,
+        judgement: &mut Judgement,
+    ) {
         for (index, rule, set) in patterns(view, subject.stage, subject.origin) {
             let started = Instant::now();
-            let matches = set.find_from(subject.text, subject.fresh.start);
+            let mut matches = set.find_from(subject.text, subject.fresh.start);
+            if let Some(normalised) = normalised {
+                let more = unveiled(set, subject, normalised, &matches);
+                matches.extend(more);
+            }
             self.metrics.guard_evaluated(&rule.id, subject.stage.as_str(), "ok", started.elapsed());
             for found in matches.into_iter().filter(|found| found.range.end <= subject.fresh.end) {
                 judgement.findings.push(subject.finding(index, found.entity.to_owned(), None, None));
@@ -163,14 +178,20 @@ impl Guards {
         judgement.redactions = joined(std::mem::take(&mut judgement.redactions));
     }
 
-    async fn classify(&self, view: &View, subject: &Subject<'_>, judgement: &mut Judgement) -> Result<(), Failure> {
+    async fn classify(
+        &self,
+        view: &View,
+        subject: &Subject<'_>,
+        normalised: Option<&Normalised>,
+        judgement: &mut Judgement,
+    ) -> Result<(), Failure> {
         let rules: Vec<(usize, &Rule, &[Bound])> = classifiers(view, subject.stage, subject.origin).collect();
         let (Some(classifier), Some(patience)) = (&self.classifier, rules.iter().map(|(_, r, _)| r.timeout).max())
         else {
             return Ok(());
         };
         let started = Instant::now();
-        let outcome = timeout(patience, score(classifier, subject, patience)).await;
+        let outcome = timeout(patience, score(classifier, subject, normalised, patience)).await;
         let took = started.elapsed();
         judgement.failed_open |= !matches!(outcome, Ok(Ok(_)))
             && rules.iter().any(|(_, rule, _)| rule.on_error == OnError::Open && rule.mode == Mode::Enforce);
@@ -300,16 +321,46 @@ fn blocks(policy: &Policy, finding: &Finding) -> bool {
     enforced(policy, finding) == Some(Action::Block)
 }
 
-/// The largest score of each label: over the text as a whole and, for answers, over each of its sentences.
+/// Matches in a normalised text that are none in the text as it is, at the places that they were made from.
+fn unveiled<'s>(
+    set: &'s PatternSet,
+    subject: &Subject<'_>,
+    normalised: &Normalised,
+    plain: &[Match<'s>],
+) -> Vec<Match<'s>> {
+    let matches = set.find_from(normalised.text(), normalised.position(subject.fresh.start));
+    let matches = matches.into_iter().map(|found| {
+        let source = normalised.source(found.range);
+        Match { range: source.start.max(subject.fresh.start)..source.end, entity: found.entity }
+    });
+    let known = |found: &Match<'_>| {
+        let next = plain.partition_point(|known| known.range.end <= found.range.start);
+        plain.get(next).is_some_and(|known| known.range.start < found.range.end)
+    };
+    matches.filter(|found| !found.range.is_empty() && !known(found)).collect()
+}
+
+/// The largest score of each label: over the text as a whole, as it is and with tricks undone, and, for answers, over
+/// each sentence of both.
 ///
 /// A prompt that would wait too long is turned away; an answer is not, since its prompt has been let in and paid for.
-async fn score(classifier: &Classifier, subject: &Subject<'_>, patience: Duration) -> Result<Scores, ScoreError> {
+async fn score(
+    classifier: &Classifier,
+    subject: &Subject<'_>,
+    normalised: Option<&Normalised>,
+    patience: Duration,
+) -> Result<Scores, ScoreError> {
     let patience = if subject.stage == Stage::Input { patience } else { Duration::MAX };
-    let text = subject.text;
-    let mut views = vec![text];
-    if matches!(subject.origin, Origin::Output | Origin::Reasoning) {
-        let passages = passages(text, subject.fresh.start).into_iter().map(|passage| &text[passage]);
-        views.extend(passages.filter(|passage| passage.len() < text.len() && !passage.trim().is_empty()));
+    let mut readings = vec![(subject.text, subject.fresh.start)];
+    let suspicious = normalised.filter(|normalised| normalised.is_suspicious());
+    readings.extend(suspicious.map(|normalised| (normalised.text(), normalised.position(subject.fresh.start))));
+    let mut views = Vec::new();
+    for (text, from) in readings {
+        views.push(text);
+        if matches!(subject.origin, Origin::Output | Origin::Reasoning) {
+            let passages = passages(text, from).into_iter().map(|passage| &text[passage]);
+            views.extend(passages.filter(|passage| passage.len() < text.len() && !passage.trim().is_empty()));
+        }
     }
     let scored: Vec<_> = views.into_iter().map(|view| classifier.score_within(Arc::from(view), patience)).collect();
     stream::iter(scored)

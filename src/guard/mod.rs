@@ -6,6 +6,7 @@
 //! What it never does: read or write a socket, know a dialect's shapes, or keep text after its verdict.
 
 mod judge;
+mod normalise;
 mod passage;
 mod pattern;
 mod pii;
@@ -14,6 +15,7 @@ mod whole;
 mod window;
 
 pub use judge::{Armed, Failure, Finding, Guards, Stage, View, arm};
+pub use normalise::{Kind, Normalised, normalise};
 pub use pattern::{Match, PatternError, PatternSet, Settled};
 pub use pii::ENTITIES;
 pub use stream::{Objection, State, StreamGuard, Unspliceable};

@@ -148,6 +148,7 @@ pub struct Metrics {
     stream_held_bytes: IntGaugeVec,
     stream_terminations: IntCounterVec,
     unscanned: IntCounterVec,
+    normalised_views: IntCounterVec,
     unscannable: IntCounterVec,
     revision_outcomes: IntCounterVec,
     revision_duration: HistogramVec,
@@ -338,6 +339,12 @@ impl Metrics {
                 "wardline_unscanned_bytes_total",
                 "Bytes of guarded text that went on without a scan. Must stay 0.",
                 &["route"],
+            )?,
+            normalised_views: counter(
+                r,
+                "wardline_normalised_views_total",
+                "Texts that were also judged in a normalised form, by what was undone.",
+                &["kind"],
             )?,
             unscannable: counter(
                 r,
@@ -532,6 +539,11 @@ impl Metrics {
     /// Guarded text went on unscanned. Nothing calls this on purpose; 0 keeps the series visible.
     pub fn unscanned(&self, route: &'static str, bytes: u64) {
         self.unscanned.with_label_values(&[route]).inc_by(bytes);
+    }
+
+    /// A text was also judged in a normalised form. `kind` is a word of the normaliser's.
+    pub fn normalised_view(&self, kind: &'static str) {
+        self.normalised_views.with_label_values(&[kind]).inc();
     }
 
     /// A request was refused because it could not be read strictly.

@@ -6,6 +6,7 @@ mod faults;
 mod judge;
 mod layers;
 mod lifecycle;
+mod obfuscation;
 mod pairs;
 mod process;
 mod reload;
