@@ -20,6 +20,7 @@ pub mod sse;
 #[cfg(test)]
 mod tests;
 mod transcript;
+mod turn;
 mod vocabulary;
 
 pub use call::{Call, InjectRole, OutputForm};

@@ -8,6 +8,7 @@ use futures_util::future;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::timeout;
 
+use super::ledger::{Known, Ledger, Place, Tenant};
 use super::normalise::{Normalised, normalise};
 use super::passage::passages;
 use super::pattern::{Match, PatternSet};
@@ -96,12 +97,15 @@ pub(super) struct Judgement {
     pub(super) redactions: Vec<(Range<usize>, String)>,
     /// A guard could not judge, and an enforced rule let the text pass all the same.
     pub(super) failed_open: bool,
+    /// Whether the text had been blocked before.
+    pub(super) replayed: bool,
 }
 
 /// The text to judge and where it stands.
 pub(super) struct Subject<'a> {
     pub(super) stage: Stage,
     pub(super) origin: Origin,
+    pub(super) tenant: Tenant,
     pub(super) text: &'a str,
     /// The part of the text whose matches count; the rest is context.
     pub(super) fresh: Range<usize>,
@@ -113,13 +117,21 @@ pub(super) struct Subject<'a> {
 #[derive(Clone, Debug)]
 pub struct Guards {
     classifier: Option<Classifier>,
+    ledger: Option<Arc<Ledger>>,
     metrics: Arc<Metrics>,
 }
 
 impl Guards {
     /// Guards over an optional classifier; policies with classifier rules are not loaded without one.
     pub fn new(classifier: Option<Classifier>, metrics: Arc<Metrics>) -> Self {
-        Self { classifier, metrics }
+        Self { classifier, ledger: None, metrics }
+    }
+
+    /// The same guards with a memory of at most so many bytes for verdicts of prompts; 0 is none.
+    #[must_use]
+    pub fn with_ledger(self, bytes: usize) -> Self {
+        let ledger = Ledger::new(bytes, Arc::clone(&self.metrics)).map(Arc::new);
+        Self { ledger, ..self }
     }
 
     /// The classifier's name, revision and device, if there is one.
@@ -141,16 +153,33 @@ impl Guards {
         if subject.text.trim().is_empty() || !any_applies(&view.policy, subject.stage, subject.origin) {
             return Ok(judgement);
         }
-        let normalised = normalise(subject.text);
+        let entry = self.entry(view, subject);
+        let known = entry.map(|(ledger, place)| ledger.known(place)).unwrap_or_default();
+        judgement.replayed = known.blocked;
+        let unseen = known.scores.is_none() || patterns(view, subject.stage, subject.origin).next().is_some();
+        let normalised = if unseen { normalise(subject.text) } else { None };
         for kind in normalised.iter().flat_map(Normalised::kinds) {
             self.metrics.normalised_view(kind.as_str());
         }
         self.match_patterns(view, subject, normalised.as_ref(), &mut judgement);
-        let failure = self.classify(view, subject, normalised.as_ref(), &mut judgement).await.err();
+        let failure = self.classify(view, subject, normalised.as_ref(), (entry, known), &mut judgement).await.err();
+        if let Some((ledger, place)) = entry
+            && judgement.findings.iter().any(|finding| blocks(&view.policy, finding))
+        {
+            ledger.block(place);
+        }
         match failure {
             Some(failure) if !judgement.findings.iter().any(|f| blocks(&view.policy, f)) => Err(failure),
             _ => Ok(judgement),
         }
+    }
+
+    /// Where the verdict on a prompt's text is kept. What comes down is judged once.
+    fn entry(&self, view: &View, subject: &Subject<'_>) -> Option<(&Ledger, Place)> {
+        let ledger = self.ledger.as_deref().filter(|_| subject.stage == Stage::Input)?;
+        let model = self.classifier.as_ref().map_or("", Classifier::revision);
+        let revisions = [view.policy.revision.as_str(), model];
+        Some((ledger, ledger.place(subject.tenant, subject.origin, revisions, subject.text)))
     }
 
     fn match_patterns(
@@ -183,6 +212,7 @@ impl Guards {
         view: &View,
         subject: &Subject<'_>,
         normalised: Option<&Normalised>,
+        (entry, known): (Option<(&Ledger, Place)>, Known),
         judgement: &mut Judgement,
     ) -> Result<(), Failure> {
         let rules: Vec<(usize, &Rule, &[Bound])> = classifiers(view, subject.stage, subject.origin).collect();
@@ -191,12 +221,20 @@ impl Guards {
             return Ok(());
         };
         let started = Instant::now();
-        let outcome = timeout(patience, score(classifier, subject, normalised, patience)).await;
+        let outcome = if let Some(scores) = known.scores {
+            Ok(Ok(scores))
+        } else {
+            let scores = timeout(patience, score(classifier, subject, normalised, patience)).await;
+            scores.map(|scores| scores.map(Arc::new))
+        };
         let took = started.elapsed();
         judgement.failed_open |= !matches!(outcome, Ok(Ok(_)))
             && rules.iter().any(|(_, rule, _)| rule.on_error == OnError::Open && rule.mode == Mode::Enforce);
         match outcome {
             Ok(Ok(scores)) => {
+                if let Some((ledger, place)) = entry {
+                    ledger.keep(place, Arc::clone(&scores));
+                }
                 for (index, rule, bounds) in rules {
                     self.metrics.guard_evaluated(&rule.id, subject.stage.as_str(), "ok", took);
                     judgement.findings.extend(worst(bounds, &scores).map(|(bound, score)| {
@@ -317,7 +355,7 @@ pub(super) fn enforced(policy: &Policy, finding: &Finding) -> Option<Action> {
     policy.rules.get(finding.rule).filter(|rule| rule.mode == Mode::Enforce).map(|rule| rule.action)
 }
 
-fn blocks(policy: &Policy, finding: &Finding) -> bool {
+pub(super) fn blocks(policy: &Policy, finding: &Finding) -> bool {
     enforced(policy, finding) == Some(Action::Block)
 }
 

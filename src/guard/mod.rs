@@ -6,6 +6,7 @@
 //! What it never does: read or write a socket, know a dialect's shapes, or keep text after its verdict.
 
 mod judge;
+mod ledger;
 mod normalise;
 mod passage;
 mod pattern;
@@ -15,6 +16,7 @@ mod whole;
 mod window;
 
 pub use judge::{Armed, Failure, Finding, Guards, Stage, View, arm};
+pub use ledger::Tenant;
 pub use normalise::{Kind, Normalised, normalise};
 pub use pattern::{Match, PatternError, PatternSet, Settled};
 pub use pii::ENTITIES;

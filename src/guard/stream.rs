@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::judge::{self, Failure, Finding, Guards, Stage, Subject, View};
+use super::ledger::Tenant;
 use super::normalise::characters_only;
 use super::pattern::{PatternSet, Settled};
 use super::whole::Cleared;
@@ -283,7 +284,8 @@ impl StreamGuard {
         let from = lane.window.fresh().start;
         let safe = if lane.closed { text.len() } else { safe(&self.view, origin, text, from) };
         let fresh = from..safe;
-        let subject = Subject { stage: Stage::Output, origin, text, fresh, place: "stream", choice: key.choice };
+        let (stage, tenant) = (Stage::Output, Tenant::SHARED);
+        let subject = Subject { stage, origin, tenant, text, fresh, place: "stream", choice: key.choice };
         let judgement = self.guards.judge(&self.view, &subject).await?;
         self.failed_open |= judgement.failed_open;
         for finding in judgement.findings {

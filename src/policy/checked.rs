@@ -234,6 +234,8 @@ pub struct Respond {
     pub on_input_block: InputBlock,
     /// For an answer.
     pub on_output_block: OutputBlock,
+    /// For an earlier turn that was blocked before and comes again with the conversation.
+    pub on_replayed_block: ReplayedBlock,
     /// One sentence for people.
     pub message: String,
     /// How much of the decision the client is told.
@@ -251,6 +253,19 @@ pub enum InputBlock {
     Error,
     /// An answer that says no.
     Refusal,
+}
+
+/// What becomes of an earlier turn that was blocked when it was new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplayedBlock {
+    /// The request is refused, as then.
+    Refuse,
+    /// Its message is left out; a notice stands there where that would break the conversation.
+    Drop,
+    /// A notice stands in its place.
+    #[default]
+    Notice,
 }
 
 /// The shape of a blocked answer.

@@ -168,12 +168,12 @@ fn rules(
 }
 
 fn respond(source: Source<'_>, written: schema::Respond) -> Result<Respond, Problem> {
-    let schema::Respond { on_input_block, on_output_block, message, disclose, annotate } = written;
+    let schema::Respond { on_input_block, on_output_block, on_replayed_block, message, disclose, annotate } = written;
     let message = match message {
         Some(message) => source.said(&message)?,
         None => "This was blocked by the content policy of this service.".to_owned(),
     };
-    Ok(Respond { on_input_block, on_output_block, message, disclose, annotate })
+    Ok(Respond { on_input_block, on_output_block, on_replayed_block, message, disclose, annotate })
 }
 
 /// By default a first window of a sentence or so, then about a hundred tokens at a time.

@@ -149,6 +149,9 @@ pub struct Metrics {
     stream_terminations: IntCounterVec,
     unscanned: IntCounterVec,
     normalised_views: IntCounterVec,
+    ledger_lookups: IntCounterVec,
+    ledger_bytes: IntGauge,
+    replayed_blocks: IntCounterVec,
     unscannable: IntCounterVec,
     revision_outcomes: IntCounterVec,
     revision_duration: HistogramVec,
@@ -345,6 +348,19 @@ impl Metrics {
                 "wardline_normalised_views_total",
                 "Texts that were also judged in a normalised form, by what was undone.",
                 &["kind"],
+            )?,
+            ledger_lookups: counter(
+                r,
+                "wardline_ledger_lookups_total",
+                "Texts of prompts whose verdict was looked for in the ledger.",
+                &["outcome"],
+            )?,
+            ledger_bytes: int_gauge(r, "wardline_ledger_bytes", "Memory that the ledger of verdicts takes.")?,
+            replayed_blocks: counter(
+                r,
+                "wardline_replayed_blocks_total",
+                "Texts that had been blocked before and came again, by what was done.",
+                &["action"],
             )?,
             unscannable: counter(
                 r,
@@ -544,6 +560,24 @@ impl Metrics {
     /// A text was also judged in a normalised form. `kind` is a word of the normaliser's.
     pub fn normalised_view(&self, kind: &'static str) {
         self.normalised_views.with_label_values(&[kind]).inc();
+    }
+
+    /// A verdict was looked for: `hit` or `miss`.
+    pub fn ledger_looked_up(&self, outcome: &'static str) {
+        self.ledger_lookups.with_label_values(&[outcome]).inc();
+    }
+
+    /// The ledger's memory changed by so many bytes.
+    pub fn ledger_grew(&self, bytes: i64) {
+        self.ledger_bytes.add(bytes);
+    }
+
+    /// Texts that had been blocked before came again: `refuse`, `drop` or `notice`.
+    pub fn replayed_blocks(&self, action: &'static str, texts: usize) {
+        if texts > 0 {
+            let texts = u64::try_from(texts).unwrap_or(u64::MAX);
+            self.replayed_blocks.with_label_values(&[action]).inc_by(texts);
+        }
     }
 
     /// A request was refused because it could not be read strictly.

@@ -5,6 +5,7 @@
 mod faults;
 mod judge;
 mod layers;
+mod ledger;
 mod lifecycle;
 mod obfuscation;
 mod pairs;

@@ -48,6 +48,7 @@ pub(crate) struct Setup {
     pub(crate) first_byte_ms: u64,
     pub(crate) drain_ms: u64,
     pub(crate) tls: Option<server::TlsConfig>,
+    pub(crate) forward_client_key: bool,
 }
 
 impl Setup {
@@ -59,6 +60,7 @@ impl Setup {
             first_byte_ms: 10_000,
             drain_ms: 10_000,
             tls: None,
+            forward_client_key: false,
         }
     }
 }
@@ -96,7 +98,7 @@ impl Running {
         let gateway = Arc::new(Gateway {
             config: setup.config,
             policies: Arc::new(store),
-            guards: Guards::new(Some(classifier), Arc::clone(&metrics)),
+            guards: Guards::new(Some(classifier), Arc::clone(&metrics)).with_ledger(setup.config.ledger_bytes),
             upstreams: [
                 ("openai", Provider::OpenAi, false),
                 ("anthropic", Provider::Anthropic, false),
@@ -190,11 +192,12 @@ fn provider_of(
     upstream: SocketAddr,
     metrics: &Arc<Metrics>,
 ) -> provider::Upstream {
+    let forwards = setup.forward_client_key && !aside;
     let config = provider::Config {
         dialect,
         url: format!("http://{upstream}"),
-        api_key_env: Some("KEY".to_owned()),
-        forward_client_key: false,
+        api_key_env: (!forwards).then(|| "KEY".to_owned()),
+        forward_client_key: forwards,
         aside,
         ca_file: None,
         connect_timeout_ms: 2_000,
