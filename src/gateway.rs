@@ -9,6 +9,7 @@
 mod body;
 mod intake;
 mod keep;
+mod race;
 mod record;
 mod refuse;
 mod revise;
@@ -29,11 +30,11 @@ use record::Exchange;
 use refuse::Refusal;
 
 use crate::api::{Call, Dialect, InjectRole, Limits, Notice, render};
-use crate::guard::{Armed, Cleared, Finding, Guards, Outcome, PatternSet, Stage, Tenant, View};
+use crate::guard::{Admission, Armed, Cleared, Finding, Guards, Outcome, PatternSet, Stage, Tenant, View};
 use crate::pairs::Spool;
 use crate::policy::{Action, Annotate, Disclose, InputBlock, Mode, Role, Store};
 use crate::telemetry::{Metrics, StageTimer};
-use crate::upstream::{Provider, Upstream};
+use crate::upstream::{self, Provider, Upstream};
 
 /// What requests and answers may measure.
 #[derive(Clone, Copy, Debug, serde::Deserialize)]
@@ -130,8 +131,13 @@ impl Gateway {
         timer.stop(&self.metrics, dialect.route(), "parse");
         let exchange = Arc::new(self.record(&view, upstream, &call, started));
 
+        let tenant = tenant(upstream, &head);
+        let call = match self.guards.admit(&view, tenant, call) {
+            Admission::Race(raced) => return self.race(upstream, raced, head, (view, exchange, id)).await,
+            Admission::Gate(call) => call,
+        };
         let timer = StageTimer::start();
-        let verdict = self.guards.input(&view, tenant(upstream, &head), call).await?;
+        let verdict = self.guards.input(&view, tenant, call).await?;
         timer.stop(&self.metrics, dialect.route(), "guard_in");
         let (failed_open, replayed) = (verdict.failed_open, verdict.replayed > 0);
         let trace = Trace { view, exchange, id: id.to_owned(), input: verdict.findings, failed_open, replayed };
@@ -155,6 +161,16 @@ impl Gateway {
         let asked = whole::Asked::of(&call, &trace.view, self.keeps(trace));
         let sent = Instant::now();
         let answer = upstream.send(asked.dialect.path(), &headers, call.into_body()).await;
+        self.receive(answer, (asked, headers), (trace, sent)).await
+    }
+
+    /// Takes an upstream's answer to where its kind is judged.
+    async fn receive(
+        self: &Arc<Self>,
+        answer: Result<upstream::Response, upstream::Error>,
+        (asked, headers): (whole::Asked, HeaderMap),
+        (trace, sent): (&Trace, Instant),
+    ) -> Result<Response<Body>, Refusal> {
         let answer = answer.inspect_err(|error| trace.exchange.upstream_done(sent, error.kind()))?;
         if whole::is_event_stream(&answer.headers) {
             if !asked.stream {

@@ -168,6 +168,11 @@ impl Call {
 
     /// The body to send upstream; the very same bytes when nothing was changed.
     pub fn into_body(self) -> Bytes {
+        self.body()
+    }
+
+    /// As [`Call::into_body`], for a call that is still to be judged.
+    pub(crate) fn body(&self) -> Bytes {
         let mut edits = self.redaction_edits();
         if let Some((constitution, role)) = &self.injection {
             match self.dialect {
@@ -176,6 +181,11 @@ impl Call {
             }
         }
         self.doc.apply(&edits)
+    }
+
+    /// The document that was read.
+    pub(super) fn document(&self) -> &Json {
+        &self.doc
     }
 
     fn redacted(&self) -> Bytes {

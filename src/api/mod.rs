@@ -8,6 +8,7 @@
 mod anthropic;
 mod call;
 mod dialect;
+mod effects;
 mod error;
 mod event;
 pub mod json;

@@ -12,7 +12,7 @@ use super::ledger::{Known, Ledger, Place, Tenant};
 use super::normalise::{Normalised, normalise};
 use super::passage::passages;
 use super::pattern::{Match, PatternSet};
-use crate::api::Origin;
+use crate::api::{Origin, Segment};
 use crate::classify::{Classifier, ScoreError, Scores};
 use crate::policy::{Action, Bound, Guard, Mode, OnError, Policy, Rule, Snapshot};
 use crate::telemetry::{Decision, Metrics};
@@ -177,9 +177,19 @@ impl Guards {
     /// Where the verdict on a prompt's text is kept. What comes down is judged once.
     fn entry(&self, view: &View, subject: &Subject<'_>) -> Option<(&Ledger, Place)> {
         let ledger = self.ledger.as_deref().filter(|_| subject.stage == Stage::Input)?;
+        Some((ledger, self.place(ledger, view, subject.tenant, subject.origin, subject.text)))
+    }
+
+    fn place(&self, ledger: &Ledger, view: &View, tenant: Tenant, origin: Origin, text: &str) -> Place {
         let model = self.classifier.as_ref().map_or("", Classifier::revision);
-        let revisions = [view.policy.revision.as_str(), model];
-        Some((ledger, ledger.place(subject.tenant, subject.origin, revisions, subject.text)))
+        ledger.place(tenant, origin, [view.policy.revision.as_str(), model], text)
+    }
+
+    /// Whether the ledger knows that a text of a prompt has been blocked.
+    pub(super) fn was_blocked(&self, view: &View, tenant: Tenant, segment: &Segment) -> bool {
+        self.ledger
+            .as_deref()
+            .is_some_and(|ledger| ledger.is_blocked(self.place(ledger, view, tenant, segment.origin, &segment.text)))
     }
 
     fn match_patterns(
@@ -300,7 +310,7 @@ impl Guards {
 
     /// Whether any rule of the policy looks at this stage.
     pub fn looks(view: &View, stage: Stage) -> bool {
-        view.policy.rules.iter().any(|rule| looks(rule, stage))
+        looks_at(&view.policy, stage)
     }
 
     pub(super) fn metrics(&self) -> &Arc<Metrics> {
@@ -327,6 +337,11 @@ fn classifiers(view: &View, stage: Stage, origin: Origin) -> impl Iterator<Item 
         Guard::Classifier { labels } if applies(rule, stage, origin) => Some((index, rule, labels.as_slice())),
         _ => None,
     })
+}
+
+/// Whether any rule looks at this stage.
+pub(super) fn looks_at(policy: &Policy, stage: Stage) -> bool {
+    policy.rules.iter().any(|rule| looks(rule, stage))
 }
 
 /// Whether any rule looks at a text of this stage and origin.

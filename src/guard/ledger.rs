@@ -91,6 +91,11 @@ impl Ledger {
         known
     }
 
+    /// Whether a rule has blocked the text at a place. Not counted as a lookup.
+    pub(super) fn is_blocked(&self, place: Place) -> bool {
+        self.change(place, |_| {}).is_some_and(|known| known.blocked)
+    }
+
     /// Keeps a text's scores.
     pub(super) fn keep(&self, place: Place, scores: Arc<Scores>) {
         self.put(place, |known| known.scores = Some(scores));

@@ -86,7 +86,7 @@ impl Guards {
         replayed
     }
 
-    async fn all(
+    pub(super) async fn all(
         &self,
         view: &View,
         stage: Stage,
@@ -112,7 +112,7 @@ impl Guards {
     }
 
     /// What to do with all of it, those segments apart that are dealt with.
-    fn verdict<T>(
+    pub(super) fn verdict<T>(
         &self,
         view: &View,
         stage: Stage,

@@ -24,6 +24,8 @@ pub struct Policy {
     pub constitution: Constitution,
     /// The role in which the constitution is injected.
     pub inject: Role,
+    /// When a prompt goes up.
+    pub input: InputMode,
     /// In the file's order.
     pub rules: Vec<Rule>,
     /// What a blocked client sees.
@@ -225,6 +227,18 @@ pub enum Role {
     System,
     /// `developer`.
     Developer,
+}
+
+/// When a prompt goes up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputMode {
+    /// After its verdict.
+    #[default]
+    Gate,
+    /// Beside it, where no guard edits prompts and the call does nothing but answer. Nothing comes down before the
+    /// verdict.
+    Race,
 }
 
 /// What a blocked client sees.

@@ -34,11 +34,25 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Policy, 
         return Err(found);
     };
     let models = file.models.into_iter().map(|model| model.value).collect();
-    let (description, inject) = (one_line(&file.description), file.inject.role);
+    let (description, inject, input) = (one_line(&file.description), file.inject.role, file.input);
     let revision = String::new();
-    Policy { name, revision, description, constitution, inject, rules, respond, stream, revise, pairs, judge, models }
-        .sealed()
-        .map_err(|error| vec![source.problem(Location::UNKNOWN, error.to_string())])
+    Policy {
+        name,
+        revision,
+        description,
+        constitution,
+        inject,
+        input,
+        rules,
+        respond,
+        stream,
+        revise,
+        pairs,
+        judge,
+        models,
+    }
+    .sealed()
+    .map_err(|error| vec![source.problem(Location::UNKNOWN, error.to_string())])
 }
 
 fn unreadable(source: Source<'_>, error: &serde_saphyr::Error) -> Problem {

@@ -152,6 +152,8 @@ pub struct Metrics {
     ledger_lookups: IntCounterVec,
     ledger_bytes: IntGauge,
     replayed_blocks: IntCounterVec,
+    race_hidden: HistogramVec,
+    race_wasted: IntCounterVec,
     unscannable: IntCounterVec,
     revision_outcomes: IntCounterVec,
     revision_duration: HistogramVec,
@@ -361,6 +363,19 @@ impl Metrics {
                 "wardline_replayed_blocks_total",
                 "Texts that had been blocked before and came again, by what was done.",
                 &["action"],
+            )?,
+            race_hidden: hist(
+                r,
+                "wardline_race_hidden_duration_seconds",
+                "Time of a prompt's verdict that the upstream's first bytes took as well.",
+                &["route"],
+                FINE,
+            )?,
+            race_wasted: counter(
+                r,
+                "wardline_race_wasted_calls_total",
+                "Upstream calls that had begun when the prompt's verdict ended them.",
+                &["route"],
             )?,
             unscannable: counter(
                 r,
@@ -578,6 +593,16 @@ impl Metrics {
             let texts = u64::try_from(texts).unwrap_or(u64::MAX);
             self.replayed_blocks.with_label_values(&[action]).inc_by(texts);
         }
+    }
+
+    /// A prompt was judged while its answer was on the way; so much of the verdict's time was hidden.
+    pub fn race_hid(&self, route: &'static str, hidden: Duration) {
+        self.race_hidden.with_label_values(&[route]).observe(hidden.as_secs_f64());
+    }
+
+    /// An upstream call had begun and was ended by the prompt's verdict.
+    pub fn race_wasted(&self, route: &'static str) {
+        self.race_wasted.with_label_values(&[route]).inc();
     }
 
     /// A request was refused because it could not be read strictly.

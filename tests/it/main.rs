@@ -10,6 +10,7 @@ mod lifecycle;
 mod obfuscation;
 mod pairs;
 mod process;
+mod race;
 mod reload;
 mod revision;
 mod streaming;

@@ -21,7 +21,7 @@ use wardline::server::{self, Server};
 use wardline::telemetry::Metrics;
 use wardline::upstream::{self as provider, Provider};
 
-pub(crate) use client::{Client, chat, message};
+pub(crate) use client::{Client, Reply, chat, message};
 pub(crate) use upstream::{Recorded, Step, Upstream, answer, json, sse, status};
 
 /// A policy without rules.
@@ -70,6 +70,7 @@ pub(crate) struct Running {
     pub(crate) data: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) gateway: Arc<Gateway>,
+    gate: Arc<classifier::Gate>,
     dir: tempfile::TempDir,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<bool>,
@@ -83,7 +84,8 @@ impl Running {
         std::fs::create_dir(&policies).unwrap();
         std::fs::write(policies.join("test.yaml"), &setup.policy).unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
-        let classifier = classifier::scripted(&metrics);
+        let gate = Arc::new(classifier::Gate::default());
+        let classifier = classifier::scripted(&metrics, &gate);
         let labels = classifier.labels().iter().map(|label| KnownLabel {
             head: label.head.clone(),
             name: label.name.clone(),
@@ -127,11 +129,23 @@ impl Running {
         let serving = tokio::spawn(server.run(Arc::clone(&gateway), async {
             let _asked = stopped.await;
         }));
-        Self { data, admin, gateway, dir, stop: Some(stop), server: serving }
+        Self { data, admin, gateway, gate, dir, stop: Some(stop), server: serving }
     }
 
     pub(crate) fn client(&self) -> Client {
         Client::new(self.data)
+    }
+
+    /// Lets texts with "hold" in them be scored from now on.
+    pub(crate) fn open_gate(&self) {
+        self.gate.open();
+    }
+
+    /// Waits until such a text is with the classifier.
+    pub(crate) async fn wait_at_gate(&self) {
+        while self.gate.came() == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
 
     pub(crate) fn policy_file(&self) -> PathBuf {
