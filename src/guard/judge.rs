@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::timeout;
 
 use super::ledger::{Known, Ledger, Place, Tenant};
-use super::normalise::{Normalised, normalise};
+use super::normalise::{Normalised, normalise, parts};
 use super::passage::passages;
 use super::pattern::{Match, PatternSet};
 use crate::api::{Origin, Segment};
@@ -113,6 +113,14 @@ pub(super) struct Subject<'a> {
     pub(super) choice: u32,
 }
 
+/// A text with tricks undone, for a classifier.
+#[derive(Debug)]
+struct Reading {
+    text: String,
+    /// Where what is fresh begins.
+    from: usize,
+}
+
 /// Everything that can judge. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Guards {
@@ -156,13 +164,8 @@ impl Guards {
         let entry = self.entry(view, subject);
         let known = entry.map(|(ledger, place)| ledger.known(place)).unwrap_or_default();
         judgement.replayed = known.blocked;
-        let unseen = known.scores.is_none() || patterns(view, subject.stage, subject.origin).next().is_some();
-        let normalised = if unseen { normalise(subject.text) } else { None };
-        for kind in normalised.iter().flat_map(Normalised::kinds) {
-            self.metrics.normalised_view(kind.as_str());
-        }
-        self.match_patterns(view, subject, normalised.as_ref(), &mut judgement);
-        let failure = self.classify(view, subject, normalised.as_ref(), (entry, known), &mut judgement).await.err();
+        let readings = self.match_patterns(view, subject, known.scores.is_none(), &mut judgement);
+        let failure = self.classify(view, subject, &readings, (entry, known), &mut judgement).await.err();
         if let Some((ledger, place)) = entry
             && judgement.findings.iter().any(|finding| blocks(&view.policy, finding))
         {
@@ -192,22 +195,37 @@ impl Guards {
             .is_some_and(|ledger| ledger.is_blocked(self.place(ledger, view, tenant, segment.origin, &segment.text)))
     }
 
+    /// Finds patterns in the text as it is and with tricks undone. Gives what else a classifier should see, if it is to
+    /// be asked.
     fn match_patterns(
         &self,
         view: &View,
         subject: &Subject<'_>,
-        normalised: Option<&Normalised>,
+        asks: bool,
         judgement: &mut Judgement,
-    ) {
-        for (index, rule, set) in patterns(view, subject.stage, subject.origin) {
+    ) -> Vec<Reading> {
+        let rules: Vec<(usize, &Rule, &PatternSet)> = patterns(view, subject.stage, subject.origin).collect();
+        let mut found = Vec::with_capacity(rules.len());
+        for (_, rule, set) in &rules {
             let started = Instant::now();
-            let mut matches = set.find_from(subject.text, subject.fresh.start);
-            if let Some(normalised) = normalised {
-                let more = unveiled(set, subject, normalised, &matches);
-                matches.extend(more);
-            }
+            found.push(set.find_from(subject.text, subject.fresh.start));
             self.metrics.guard_evaluated(&rule.id, subject.stage.as_str(), "ok", started.elapsed());
-            for found in matches.into_iter().filter(|found| found.range.end <= subject.fresh.end) {
+        }
+        let mut readings = Vec::new();
+        let mut more = vec![Vec::new(); rules.len()];
+        for part in parts(subject.text).filter(|_| asks || !rules.is_empty()) {
+            let Some(normalised) = normalise(&subject.text[part.clone()]) else { continue };
+            normalised.kinds().for_each(|kind| self.metrics.normalised_view(kind.as_str()));
+            for (((_, _, set), found), more) in rules.iter().zip(&found).zip(&mut more) {
+                more.extend(unveiled(set, subject, (part.start, &normalised), found));
+            }
+            if asks && normalised.is_suspicious() {
+                let from = normalised.position(subject.fresh.start.saturating_sub(part.start));
+                readings.push(Reading { text: normalised.into_text(), from });
+            }
+        }
+        for (((index, rule, _), found), more) in rules.into_iter().zip(found).zip(more) {
+            for found in found.into_iter().chain(more).filter(|found| found.range.end <= subject.fresh.end) {
                 judgement.findings.push(subject.finding(index, found.entity.to_owned(), None, None));
                 if rule.action == Action::Redact && rule.mode == Mode::Enforce {
                     judgement.redactions.push((found.range, format!("[{}]", found.entity)));
@@ -215,13 +233,14 @@ impl Guards {
             }
         }
         judgement.redactions = joined(std::mem::take(&mut judgement.redactions));
+        readings
     }
 
     async fn classify(
         &self,
         view: &View,
         subject: &Subject<'_>,
-        normalised: Option<&Normalised>,
+        readings: &[Reading],
         (entry, known): (Option<(&Ledger, Place)>, Known),
         judgement: &mut Judgement,
     ) -> Result<(), Failure> {
@@ -234,7 +253,7 @@ impl Guards {
         let outcome = if let Some(scores) = known.scores {
             Ok(Ok(scores))
         } else {
-            let scores = timeout(patience, score(classifier, subject, normalised, patience)).await;
+            let scores = timeout(patience, score(classifier, subject, readings, patience)).await;
             scores.map(|scores| scores.map(Arc::new))
         };
         let took = started.elapsed();
@@ -378,13 +397,14 @@ pub(super) fn blocks(policy: &Policy, finding: &Finding) -> bool {
 fn unveiled<'s>(
     set: &'s PatternSet,
     subject: &Subject<'_>,
-    normalised: &Normalised,
+    (start, normalised): (usize, &Normalised),
     plain: &[Match<'s>],
 ) -> Vec<Match<'s>> {
-    let matches = set.find_from(normalised.text(), normalised.position(subject.fresh.start));
+    let from = normalised.position(subject.fresh.start.saturating_sub(start));
+    let matches = set.find_from(normalised.text(), from);
     let matches = matches.into_iter().map(|found| {
         let source = normalised.source(found.range);
-        Match { range: source.start.max(subject.fresh.start)..source.end, entity: found.entity }
+        Match { range: (start + source.start).max(subject.fresh.start)..start + source.end, entity: found.entity }
     });
     let known = |found: &Match<'_>| {
         let next = plain.partition_point(|known| known.range.end <= found.range.start);
@@ -400,15 +420,13 @@ fn unveiled<'s>(
 async fn score(
     classifier: &Classifier,
     subject: &Subject<'_>,
-    normalised: Option<&Normalised>,
+    readings: &[Reading],
     patience: Duration,
 ) -> Result<Scores, ScoreError> {
     let patience = if subject.stage == Stage::Input { patience } else { Duration::MAX };
-    let mut readings = vec![(subject.text, subject.fresh.start)];
-    let suspicious = normalised.filter(|normalised| normalised.is_suspicious());
-    readings.extend(suspicious.map(|normalised| (normalised.text(), normalised.position(subject.fresh.start))));
+    let undone = readings.iter().map(|reading| (reading.text.as_str(), reading.from));
     let mut views = Vec::new();
-    for (text, from) in readings {
+    for (text, from) in std::iter::once((subject.text, subject.fresh.start)).chain(undone) {
         views.push(text);
         if matches!(subject.origin, Origin::Output | Origin::Reasoning) {
             let passages = passages(text, from).into_iter().map(|passage| &text[passage]);

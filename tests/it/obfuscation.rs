@@ -78,6 +78,20 @@ async fn a_redaction_replaces_what_an_obfuscated_match_was_made_from() {
     }
 }
 
+/// Longer than what is normalised in one go.
+#[tokio::test]
+async fn the_end_of_a_very_long_text_is_read_too() {
+    let upstream = Upstream::start(|_| answer(CHAT_ANSWER)).await;
+    let policy = "rules: [{ id: mail, guard: { entities: [EMAIL_ADDRESS] }, stages: [input], action: redact }]";
+    let running = Running::start(Setup::with(policy), upstream.address).await;
+    let filler = "the sea is wide and blue. ".repeat(30_000);
+    let text = format!("{filler}bob\u{200b}@example.org and ａｍｙ＠example.org.");
+    assert_eq!(running.client().post("/v1/chat/completions", chat(&text, false)).await.status, 200);
+    let content = upstream.requests()[0].json()["messages"][0]["content"].as_str().unwrap().to_owned();
+    assert!(content.ends_with("blue. [EMAIL_ADDRESS] and [EMAIL_ADDRESS]."), "{}", &content[content.len() - 80..]);
+    assert_eq!(content.len(), filler.len() + "[EMAIL_ADDRESS] and [EMAIL_ADDRESS].".len());
+}
+
 /// Characters without width and other forms of characters are undone in a stream too, and never let through in part.
 #[tokio::test]
 async fn a_stream_replaces_what_hides_in_characters() {

@@ -22,12 +22,16 @@ mod tests;
 mod view;
 mod words;
 
+use std::ops::Range;
+
 pub use view::{Kind, Normalised};
 
 /// Layers of encoding that are taken off.
 const LAYERS: usize = 2;
 /// Rounds until undoing changes nothing more; one trick may hide another.
 const ROUNDS: usize = 4;
+/// Bytes that are normalised in one go: a whole text, but for very long ones.
+const PART: usize = 256 * 1024;
 
 /// The text with tricks undone; `None` where that changes nothing.
 pub fn normalise(text: &str) -> Option<Normalised> {
@@ -49,6 +53,29 @@ pub fn normalise(text: &str) -> Option<Normalised> {
         }
     }
     (view.edits() > 0 && view.text() != text).then_some(view)
+}
+
+/// Cuts a long text into parts, each to be normalised for itself, so that the lists of pieces stay small whatever is sent.
+/// A part ends after a blank, where there is one near its end; a trick that goes over it is not undone.
+pub(super) fn parts(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        if start == text.len() {
+            return None;
+        }
+        let mut end = text.len().min(start + PART);
+        if end < text.len() {
+            let near = end - PART / 4;
+            let blank = text.as_bytes()[near..end].iter().rposition(u8::is_ascii_whitespace);
+            end = blank.map_or(end, |at| near + at + 1);
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+        }
+        let part = start..end;
+        start = end;
+        Some(part)
+    })
 }
 
 /// The text with its characters undone and nothing else: what can be said of a text that still goes on, as it changes

@@ -292,6 +292,22 @@ fn the_work_is_linear() {
 }
 
 #[test]
+fn parts_cover_a_text_and_end_between_words() {
+    for unit in ["word ", "é", "\u{1f600}", "abcdefghij\n"] {
+        for text in [String::new(), unit.to_owned(), unit.repeat(PART * 3 / unit.len() + 1)] {
+            let mut end = 0;
+            for part in parts(&text) {
+                assert_eq!(part.start, end);
+                assert!(part.len() <= PART && !part.is_empty() && text.is_char_boundary(part.end));
+                assert!(part.end == text.len() || !unit.ends_with([' ', '\n']) || text[..part.end].ends_with(unit));
+                end = part.end;
+            }
+            assert_eq!(end, text.len());
+        }
+    }
+}
+
+#[test]
 fn a_megabyte_of_anything_is_read() {
     for unit in ["a", "\u{301}", "\u{200b}", "Zm9v", "%41", "i ", "ﷺ", "\u{e0041}"] {
         let text = unit.repeat((1 << 20) / unit.len());

@@ -142,6 +142,11 @@ impl Normalised {
         &self.text
     }
 
+    /// The text alone.
+    pub(in crate::guard) fn into_text(self) -> String {
+        self.text
+    }
+
     /// What was undone; each kind once.
     pub fn kinds(&self) -> impl Iterator<Item = Kind> {
         Kind::ALL.into_iter().filter(|kind| self.kinds & kind.bit() != 0)
