@@ -95,6 +95,7 @@ struct Limits {
     drain_timeout_ms: u64,
     max_request_bytes: usize,
     max_answer_bytes: usize,
+    ledger_bytes: usize,
     body_timeout_ms: u64,
     heartbeat_ms: u64,
 }
@@ -108,6 +109,7 @@ impl Default for Limits {
             drain_timeout_ms: 30_000,
             max_request_bytes: gateway.max_request_bytes,
             max_answer_bytes: gateway.max_answer_bytes,
+            ledger_bytes: gateway.ledger_bytes,
             body_timeout_ms: gateway.body_timeout_ms,
             heartbeat_ms: gateway.heartbeat_ms,
         }
@@ -187,6 +189,7 @@ impl Written {
             gateway: gateway::Config {
                 max_request_bytes: limits.max_request_bytes,
                 max_answer_bytes: limits.max_answer_bytes,
+                ledger_bytes: limits.ledger_bytes,
                 body_timeout_ms: limits.body_timeout_ms,
                 heartbeat_ms: limits.heartbeat_ms.max(1),
             },

@@ -9,6 +9,7 @@
 mod body;
 mod intake;
 mod keep;
+mod race;
 mod record;
 mod refuse;
 mod revise;
@@ -29,11 +30,11 @@ use record::Exchange;
 use refuse::Refusal;
 
 use crate::api::{Call, Dialect, InjectRole, Limits, Notice, render};
-use crate::guard::{Armed, Cleared, Finding, Guards, Outcome, PatternSet, Stage, View};
+use crate::guard::{Admission, Armed, Cleared, Finding, Guards, Outcome, PatternSet, Stage, Tenant, View};
 use crate::pairs::Spool;
 use crate::policy::{Action, Annotate, Disclose, InputBlock, Mode, Role, Store};
 use crate::telemetry::{Metrics, StageTimer};
-use crate::upstream::{Provider, Upstream};
+use crate::upstream::{self, Provider, Upstream};
 
 /// What requests and answers may measure.
 #[derive(Clone, Copy, Debug, serde::Deserialize)]
@@ -43,6 +44,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// Largest answer that is read as a whole, in bytes.
     pub max_answer_bytes: usize,
+    /// Memory for verdicts of prompts, in bytes; 0 for none.
+    pub ledger_bytes: usize,
     /// Milliseconds that a client may take to send its body.
     pub body_timeout_ms: u64,
     /// Milliseconds of silence after which a comment shows that a held stream lives.
@@ -54,6 +57,7 @@ impl Default for Config {
         Self {
             max_request_bytes: 10 * 1024 * 1024,
             max_answer_bytes: 16 * 1024 * 1024,
+            ledger_bytes: 64 * 1024 * 1024,
             body_timeout_ms: 30_000,
             heartbeat_ms: 10_000,
         }
@@ -127,11 +131,16 @@ impl Gateway {
         timer.stop(&self.metrics, dialect.route(), "parse");
         let exchange = Arc::new(self.record(&view, upstream, &call, started));
 
+        let tenant = tenant(upstream, &head);
+        let call = match self.guards.admit(&view, tenant, call) {
+            Admission::Race(raced) => return self.race(upstream, raced, head, (view, exchange, id)).await,
+            Admission::Gate(call) => call,
+        };
         let timer = StageTimer::start();
-        let verdict = self.guards.input(&view, call).await?;
+        let verdict = self.guards.input(&view, tenant, call).await?;
         timer.stop(&self.metrics, dialect.route(), "guard_in");
-        let failed_open = verdict.failed_open;
-        let trace = Trace { view, exchange, id: id.to_owned(), input: verdict.findings, failed_open };
+        let (failed_open, replayed) = (verdict.failed_open, verdict.replayed > 0);
+        let trace = Trace { view, exchange, id: id.to_owned(), input: verdict.findings, failed_open, replayed };
         let mut response = match verdict.outcome {
             Outcome::Block(call, finding) | Outcome::Revise(call, finding) => trace.input_blocked(&call, &finding),
             Outcome::Pass(call) => self.forward(upstream, call, head, &trace).await?,
@@ -152,6 +161,16 @@ impl Gateway {
         let asked = whole::Asked::of(&call, &trace.view, self.keeps(trace));
         let sent = Instant::now();
         let answer = upstream.send(asked.dialect.path(), &headers, call.into_body()).await;
+        self.receive(answer, (asked, headers), (trace, sent)).await
+    }
+
+    /// Takes an upstream's answer to where its kind is judged.
+    async fn receive(
+        self: &Arc<Self>,
+        answer: Result<upstream::Response, upstream::Error>,
+        (asked, headers): (whole::Asked, HeaderMap),
+        (trace, sent): (&Trace, Instant),
+    ) -> Result<Response<Body>, Refusal> {
         let answer = answer.inspect_err(|error| trace.exchange.upstream_done(sent, error.kind()))?;
         if whole::is_event_stream(&answer.headers) {
             if !asked.stream {
@@ -208,6 +227,8 @@ pub(crate) struct Trace {
     input: Vec<Finding>,
     /// A guard could not judge the prompt, and its rule let it pass.
     failed_open: bool,
+    /// Whether earlier turns were taken out of it.
+    replayed: bool,
 }
 
 impl Trace {
@@ -268,10 +289,19 @@ impl Trace {
         if !response.headers().contains_key("x-guardrail-action") {
             let mut rules = self.input.iter().filter_map(|finding| policy.rules.get(finding.rule));
             let redacted = rules.any(|rule| rule.action == Action::Redact && rule.mode == Mode::Enforce);
-            let word = if redacted { "redact" } else { "allow" };
+            let word = if redacted || self.replayed { "redact" } else { "allow" };
             response.headers_mut().insert("x-guardrail-action", HeaderValue::from_static(word));
         }
     }
+}
+
+/// Whose verdicts a request may share: everybody's where the upstream's key is ours, else those of the client's key.
+fn tenant(upstream: &Upstream, headers: &HeaderMap) -> Tenant {
+    if !upstream.forwards_client_key() {
+        return Tenant::SHARED;
+    }
+    let keys = ["authorization", "x-api-key"].map(|name| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes));
+    Tenant::of_key(&keys.join(&b'\n'))
 }
 
 fn role(role: Role) -> InjectRole {

@@ -10,6 +10,7 @@ use crate::api::dialect::{Dialect, Limits};
 use crate::api::error::ReadError;
 use crate::api::json::{Edits, Json, Mode, Value};
 use crate::api::segment::Segment;
+use crate::api::turn::Silenced;
 use crate::api::{anthropic, openai};
 
 /// The role under which a constitution is written into a request.
@@ -60,6 +61,7 @@ pub struct Call {
     head: Head,
     segments: Vec<Segment>,
     redactions: BTreeMap<usize, Vec<(Range<usize>, String)>>,
+    silenced: Silenced,
     injection: Option<(String, InjectRole)>,
 }
 
@@ -71,7 +73,8 @@ impl Call {
             Dialect::OpenAiChat => openai::read_call(&doc, limits)?,
             Dialect::AnthropicMessages => anthropic::read_call(&doc, limits)?,
         };
-        Ok(Call { dialect, doc, head, segments, redactions: BTreeMap::new(), injection: None })
+        let silenced = Silenced::default();
+        Ok(Call { dialect, doc, head, segments, redactions: BTreeMap::new(), silenced, injection: None })
     }
 
     /// The dialect that it speaks.
@@ -156,8 +159,20 @@ impl Call {
         kept.extend(spans.iter().map(|(span, with)| (span.clone(), (*with).to_owned())));
     }
 
+    /// Takes segments of earlier turns (those before the newest message of the user) out: a notice stands in for each,
+    /// or, with `leave_out`, its whole message goes where roles then still take turns. Calls of tools and their results
+    /// keep their frame. Gives back the segments that cannot be taken out so.
+    pub fn take_out(&mut self, segments: &[usize], notice: &str, leave_out: bool) -> Vec<usize> {
+        self.silenced.take(&self.doc, &self.segments, segments, (notice, leave_out))
+    }
+
     /// The body to send upstream; the very same bytes when nothing was changed.
     pub fn into_body(self) -> Bytes {
+        self.body()
+    }
+
+    /// As [`Call::into_body`], for a call that is still to be judged.
+    pub(crate) fn body(&self) -> Bytes {
         let mut edits = self.redaction_edits();
         if let Some((constitution, role)) = &self.injection {
             match self.dialect {
@@ -166,6 +181,11 @@ impl Call {
             }
         }
         self.doc.apply(&edits)
+    }
+
+    /// The document that was read.
+    pub(super) fn document(&self) -> &Json {
+        &self.doc
     }
 
     fn redacted(&self) -> Bytes {
@@ -181,6 +201,7 @@ impl Call {
                 segment.redact(&self.doc, &spans, &mut edits);
             }
         }
+        self.silenced.edits(&self.doc, &self.segments, &mut edits);
         edits
     }
 }

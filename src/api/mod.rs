@@ -8,6 +8,7 @@
 mod anthropic;
 mod call;
 mod dialect;
+mod effects;
 mod error;
 mod event;
 pub mod json;
@@ -20,6 +21,7 @@ pub mod sse;
 #[cfg(test)]
 mod tests;
 mod transcript;
+mod turn;
 mod vocabulary;
 
 pub use call::{Call, InjectRole, OutputForm};

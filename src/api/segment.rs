@@ -24,6 +24,11 @@ impl Segment {
     /// The `choice` of text that stands outside of all choices of an answer.
     pub const WHOLE: u32 = u32::MAX;
 
+    /// Its leaves, in the order of the text.
+    pub(crate) fn leaves(&self) -> impl Iterator<Item = NodeId> {
+        self.pieces.iter().map(|piece| piece.node)
+    }
+
     /// The leaves that any of `spans` touches.
     pub(crate) fn touched(&self, spans: &[(Range<usize>, &str)]) -> Vec<NodeId> {
         let spans = self.settled(spans);

@@ -52,7 +52,7 @@ pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String
     let gateway = Gateway {
         config: config.gateway,
         policies: store,
-        guards: Guards::new(classifier, Arc::clone(&metrics)),
+        guards: Guards::new(classifier, Arc::clone(&metrics)).with_ledger(config.gateway.ledger_bytes),
         upstreams,
         pairs: spool.clone(),
         redaction,

@@ -8,9 +8,11 @@ use futures_util::future;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::timeout;
 
+use super::ledger::{Known, Ledger, Place, Tenant};
+use super::normalise::{Normalised, normalise, parts};
 use super::passage::passages;
-use super::pattern::PatternSet;
-use crate::api::Origin;
+use super::pattern::{Match, PatternSet};
+use crate::api::{Origin, Segment};
 use crate::classify::{Classifier, ScoreError, Scores};
 use crate::policy::{Action, Bound, Guard, Mode, OnError, Policy, Rule, Snapshot};
 use crate::telemetry::{Decision, Metrics};
@@ -95,12 +97,15 @@ pub(super) struct Judgement {
     pub(super) redactions: Vec<(Range<usize>, String)>,
     /// A guard could not judge, and an enforced rule let the text pass all the same.
     pub(super) failed_open: bool,
+    /// Whether the text had been blocked before.
+    pub(super) replayed: bool,
 }
 
 /// The text to judge and where it stands.
 pub(super) struct Subject<'a> {
     pub(super) stage: Stage,
     pub(super) origin: Origin,
+    pub(super) tenant: Tenant,
     pub(super) text: &'a str,
     /// The part of the text whose matches count; the rest is context.
     pub(super) fresh: Range<usize>,
@@ -108,17 +113,33 @@ pub(super) struct Subject<'a> {
     pub(super) choice: u32,
 }
 
+/// A text with tricks undone, for a classifier.
+#[derive(Debug)]
+struct Reading {
+    text: String,
+    /// Where what is fresh begins.
+    from: usize,
+}
+
 /// Everything that can judge. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Guards {
     classifier: Option<Classifier>,
+    ledger: Option<Arc<Ledger>>,
     metrics: Arc<Metrics>,
 }
 
 impl Guards {
     /// Guards over an optional classifier; policies with classifier rules are not loaded without one.
     pub fn new(classifier: Option<Classifier>, metrics: Arc<Metrics>) -> Self {
-        Self { classifier, metrics }
+        Self { classifier, ledger: None, metrics }
+    }
+
+    /// The same guards with a memory of at most so many bytes for verdicts of prompts; 0 is none.
+    #[must_use]
+    pub fn with_ledger(self, bytes: usize) -> Self {
+        let ledger = Ledger::new(bytes, Arc::clone(&self.metrics)).map(Arc::new);
+        Self { ledger, ..self }
     }
 
     /// The classifier's name, revision and device, if there is one.
@@ -137,23 +158,74 @@ impl Guards {
     /// What the rules say of `subject`. A block outweighs another rule's failure.
     pub(super) async fn judge(&self, view: &View, subject: &Subject<'_>) -> Result<Judgement, Failure> {
         let mut judgement = Judgement::default();
-        if subject.text.trim().is_empty() {
+        if subject.text.trim().is_empty() || !any_applies(&view.policy, subject.stage, subject.origin) {
             return Ok(judgement);
         }
-        self.match_patterns(view, subject, &mut judgement);
-        let failure = self.classify(view, subject, &mut judgement).await.err();
+        let entry = self.entry(view, subject);
+        let known = entry.map(|(ledger, place)| ledger.known(place)).unwrap_or_default();
+        judgement.replayed = known.blocked;
+        let readings = self.match_patterns(view, subject, known.scores.is_none(), &mut judgement);
+        let failure = self.classify(view, subject, &readings, (entry, known), &mut judgement).await.err();
+        if let Some((ledger, place)) = entry
+            && judgement.findings.iter().any(|finding| blocks(&view.policy, finding))
+        {
+            ledger.block(place);
+        }
         match failure {
             Some(failure) if !judgement.findings.iter().any(|f| blocks(&view.policy, f)) => Err(failure),
             _ => Ok(judgement),
         }
     }
 
-    fn match_patterns(&self, view: &View, subject: &Subject<'_>, judgement: &mut Judgement) {
-        for (index, rule, set) in patterns(view, subject.stage, subject.origin) {
+    /// Where the verdict on a prompt's text is kept. What comes down is judged once.
+    fn entry(&self, view: &View, subject: &Subject<'_>) -> Option<(&Ledger, Place)> {
+        let ledger = self.ledger.as_deref().filter(|_| subject.stage == Stage::Input)?;
+        Some((ledger, self.place(ledger, view, subject.tenant, subject.origin, subject.text)))
+    }
+
+    fn place(&self, ledger: &Ledger, view: &View, tenant: Tenant, origin: Origin, text: &str) -> Place {
+        let model = self.classifier.as_ref().map_or("", Classifier::revision);
+        ledger.place(tenant, origin, [view.policy.revision.as_str(), model], text)
+    }
+
+    /// Whether the ledger knows that a text of a prompt has been blocked.
+    pub(super) fn was_blocked(&self, view: &View, tenant: Tenant, segment: &Segment) -> bool {
+        self.ledger
+            .as_deref()
+            .is_some_and(|ledger| ledger.is_blocked(self.place(ledger, view, tenant, segment.origin, &segment.text)))
+    }
+
+    /// Finds patterns in the text as it is and with tricks undone. Gives what else a classifier should see, if it is to
+    /// be asked.
+    fn match_patterns(
+        &self,
+        view: &View,
+        subject: &Subject<'_>,
+        asks: bool,
+        judgement: &mut Judgement,
+    ) -> Vec<Reading> {
+        let rules: Vec<(usize, &Rule, &PatternSet)> = patterns(view, subject.stage, subject.origin).collect();
+        let mut found = Vec::with_capacity(rules.len());
+        for (_, rule, set) in &rules {
             let started = Instant::now();
-            let matches = set.find_from(subject.text, subject.fresh.start);
+            found.push(set.find_from(subject.text, subject.fresh.start));
             self.metrics.guard_evaluated(&rule.id, subject.stage.as_str(), "ok", started.elapsed());
-            for found in matches.into_iter().filter(|found| found.range.end <= subject.fresh.end) {
+        }
+        let mut readings = Vec::new();
+        let mut more = vec![Vec::new(); rules.len()];
+        for part in parts(subject.text).filter(|_| asks || !rules.is_empty()) {
+            let Some(normalised) = normalise(&subject.text[part.clone()]) else { continue };
+            normalised.kinds().for_each(|kind| self.metrics.normalised_view(kind.as_str()));
+            for (((_, _, set), found), more) in rules.iter().zip(&found).zip(&mut more) {
+                more.extend(unveiled(set, subject, (part.start, &normalised), found));
+            }
+            if asks && normalised.is_suspicious() {
+                let from = normalised.position(subject.fresh.start.saturating_sub(part.start));
+                readings.push(Reading { text: normalised.into_text(), from });
+            }
+        }
+        for (((index, rule, _), found), more) in rules.into_iter().zip(found).zip(more) {
+            for found in found.into_iter().chain(more).filter(|found| found.range.end <= subject.fresh.end) {
                 judgement.findings.push(subject.finding(index, found.entity.to_owned(), None, None));
                 if rule.action == Action::Redact && rule.mode == Mode::Enforce {
                     judgement.redactions.push((found.range, format!("[{}]", found.entity)));
@@ -161,21 +233,37 @@ impl Guards {
             }
         }
         judgement.redactions = joined(std::mem::take(&mut judgement.redactions));
+        readings
     }
 
-    async fn classify(&self, view: &View, subject: &Subject<'_>, judgement: &mut Judgement) -> Result<(), Failure> {
+    async fn classify(
+        &self,
+        view: &View,
+        subject: &Subject<'_>,
+        readings: &[Reading],
+        (entry, known): (Option<(&Ledger, Place)>, Known),
+        judgement: &mut Judgement,
+    ) -> Result<(), Failure> {
         let rules: Vec<(usize, &Rule, &[Bound])> = classifiers(view, subject.stage, subject.origin).collect();
         let (Some(classifier), Some(patience)) = (&self.classifier, rules.iter().map(|(_, r, _)| r.timeout).max())
         else {
             return Ok(());
         };
         let started = Instant::now();
-        let outcome = timeout(patience, score(classifier, subject, patience)).await;
+        let outcome = if let Some(scores) = known.scores {
+            Ok(Ok(scores))
+        } else {
+            let scores = timeout(patience, score(classifier, subject, readings, patience)).await;
+            scores.map(|scores| scores.map(Arc::new))
+        };
         let took = started.elapsed();
         judgement.failed_open |= !matches!(outcome, Ok(Ok(_)))
             && rules.iter().any(|(_, rule, _)| rule.on_error == OnError::Open && rule.mode == Mode::Enforce);
         match outcome {
             Ok(Ok(scores)) => {
+                if let Some((ledger, place)) = entry {
+                    ledger.keep(place, Arc::clone(&scores));
+                }
                 for (index, rule, bounds) in rules {
                     self.metrics.guard_evaluated(&rule.id, subject.stage.as_str(), "ok", took);
                     judgement.findings.extend(worst(bounds, &scores).map(|(bound, score)| {
@@ -241,7 +329,7 @@ impl Guards {
 
     /// Whether any rule of the policy looks at this stage.
     pub fn looks(view: &View, stage: Stage) -> bool {
-        view.policy.rules.iter().any(|rule| looks(rule, stage))
+        looks_at(&view.policy, stage)
     }
 
     pub(super) fn metrics(&self) -> &Arc<Metrics> {
@@ -270,6 +358,11 @@ fn classifiers(view: &View, stage: Stage, origin: Origin) -> impl Iterator<Item 
     })
 }
 
+/// Whether any rule looks at this stage.
+pub(super) fn looks_at(policy: &Policy, stage: Stage) -> bool {
+    policy.rules.iter().any(|rule| looks(rule, stage))
+}
+
 /// Whether any rule looks at a text of this stage and origin.
 pub(super) fn any_applies(policy: &Policy, stage: Stage, origin: Origin) -> bool {
     policy.rules.iter().any(|rule| applies(rule, stage, origin))
@@ -296,20 +389,49 @@ pub(super) fn enforced(policy: &Policy, finding: &Finding) -> Option<Action> {
     policy.rules.get(finding.rule).filter(|rule| rule.mode == Mode::Enforce).map(|rule| rule.action)
 }
 
-fn blocks(policy: &Policy, finding: &Finding) -> bool {
+pub(super) fn blocks(policy: &Policy, finding: &Finding) -> bool {
     enforced(policy, finding) == Some(Action::Block)
 }
 
-/// The largest score of each label: over the text as a whole and, for answers, over each of its sentences.
+/// Matches in a normalised text that are none in the text as it is, at the places that they were made from.
+fn unveiled<'s>(
+    set: &'s PatternSet,
+    subject: &Subject<'_>,
+    (start, normalised): (usize, &Normalised),
+    plain: &[Match<'s>],
+) -> Vec<Match<'s>> {
+    let from = normalised.position(subject.fresh.start.saturating_sub(start));
+    let matches = set.find_from(normalised.text(), from);
+    let matches = matches.into_iter().map(|found| {
+        let source = normalised.source(found.range);
+        Match { range: (start + source.start).max(subject.fresh.start)..start + source.end, entity: found.entity }
+    });
+    let known = |found: &Match<'_>| {
+        let next = plain.partition_point(|known| known.range.end <= found.range.start);
+        plain.get(next).is_some_and(|known| known.range.start < found.range.end)
+    };
+    matches.filter(|found| !found.range.is_empty() && !known(found)).collect()
+}
+
+/// The largest score of each label: over the text as a whole, as it is and with tricks undone, and, for answers, over
+/// each sentence of both.
 ///
 /// A prompt that would wait too long is turned away; an answer is not, since its prompt has been let in and paid for.
-async fn score(classifier: &Classifier, subject: &Subject<'_>, patience: Duration) -> Result<Scores, ScoreError> {
+async fn score(
+    classifier: &Classifier,
+    subject: &Subject<'_>,
+    readings: &[Reading],
+    patience: Duration,
+) -> Result<Scores, ScoreError> {
     let patience = if subject.stage == Stage::Input { patience } else { Duration::MAX };
-    let text = subject.text;
-    let mut views = vec![text];
-    if matches!(subject.origin, Origin::Output | Origin::Reasoning) {
-        let passages = passages(text, subject.fresh.start).into_iter().map(|passage| &text[passage]);
-        views.extend(passages.filter(|passage| passage.len() < text.len() && !passage.trim().is_empty()));
+    let undone = readings.iter().map(|reading| (reading.text.as_str(), reading.from));
+    let mut views = Vec::new();
+    for (text, from) in std::iter::once((subject.text, subject.fresh.start)).chain(undone) {
+        views.push(text);
+        if matches!(subject.origin, Origin::Output | Origin::Reasoning) {
+            let passages = passages(text, from).into_iter().map(|passage| &text[passage]);
+            views.extend(passages.filter(|passage| passage.len() < text.len() && !passage.trim().is_empty()));
+        }
     }
     let scored: Vec<_> = views.into_iter().map(|view| classifier.score_within(Arc::from(view), patience)).collect();
     stream::iter(scored)

@@ -6,15 +6,21 @@
 //! What it never does: read or write a socket, know a dialect's shapes, or keep text after its verdict.
 
 mod judge;
+mod ledger;
+mod normalise;
 mod passage;
 mod pattern;
 mod pii;
+mod race;
 mod stream;
 mod whole;
 mod window;
 
 pub use judge::{Armed, Failure, Finding, Guards, Stage, View, arm};
+pub use ledger::Tenant;
+pub use normalise::{Kind, Normalised, normalise};
 pub use pattern::{Match, PatternError, PatternSet, Settled};
 pub use pii::ENTITIES;
+pub use race::{Admission, Raced};
 pub use stream::{Objection, State, StreamGuard, Unspliceable};
 pub use whole::{Cleared, Outcome, Verdict};

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::judge::{self, Failure, Finding, Guards, Stage, Subject, View};
+use super::ledger::Tenant;
+use super::normalise::characters_only;
 use super::pattern::{PatternSet, Settled};
 use super::whole::Cleared;
 use super::window::{Shape, Window};
@@ -282,7 +284,8 @@ impl StreamGuard {
         let from = lane.window.fresh().start;
         let safe = if lane.closed { text.len() } else { safe(&self.view, origin, text, from) };
         let fresh = from..safe;
-        let subject = Subject { stage: Stage::Output, origin, text, fresh, place: "stream", choice: key.choice };
+        let (stage, tenant) = (Stage::Output, Tenant::SHARED);
+        let subject = Subject { stage, origin, tenant, text, fresh, place: "stream", choice: key.choice };
         let judgement = self.guards.judge(&self.view, &subject).await?;
         self.failed_open |= judgement.failed_open;
         for finding in judgement.findings {
@@ -438,9 +441,29 @@ fn replaced(text: &str, span: &Range<usize>, redactions: &[(Range<usize>, String
 }
 
 /// How much of a text no recogniser can still turn into a match. What one is sure of is not cut by another's doubt.
+///
+/// The text is also read with its characters normalised (full width, hidden characters, compatibility forms), as that
+/// changes nothing before the last character, however the text goes on. Other tricks need more of a text to be seen
+/// through: patterns find them in what is at hand, and nothing is held back for them.
 fn safe(view: &View, origin: Origin, text: &str, from: usize) -> usize {
-    let settled: Vec<Settled<'_>> =
+    let mut settled: Vec<Settled<'_>> =
         judge::patterns(view, Stage::Output, origin).map(|(_, _, set)| set.settle(text, from)).collect();
+    if !settled.is_empty()
+        && let Some(normalised) = characters_only(text)
+    {
+        for (_, _, set) in judge::patterns(view, Stage::Output, origin) {
+            let mut found = set.settle(normalised.text(), normalised.position(from));
+            if found.safe == normalised.text().len() {
+                found.safe = text.len();
+            } else {
+                found.safe = normalised.source(found.safe..found.safe + 1).start;
+            }
+            for found in &mut found.matches {
+                found.range = normalised.source(found.range.clone());
+            }
+            settled.push(found);
+        }
+    }
     let mut safe = settled.iter().map(|settled| settled.safe).min().unwrap_or(text.len());
     let matches = || settled.iter().flat_map(|settled| &settled.matches);
     while let Some(cut) = matches().find(|found| found.range.start < safe && safe < found.range.end) {

@@ -3,8 +3,12 @@
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::judge::{self, ABREAST, Failure, Finding, Guards, Judgement, Stage, Subject, View};
+use super::ledger::Tenant;
 use crate::api::{Call, Reply, Segment};
-use crate::policy::Action;
+use crate::policy::{Action, ReplayedBlock};
+
+/// What stands in for an earlier turn that was blocked. The model reads it, and so may a person.
+const NOTICE: &str = "[This message was removed by the content policy.]";
 
 /// Something that was judged and may travel on. Only this room can make one.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub struct Verdict<T> {
     pub findings: Vec<Finding>,
     /// A guard could not judge a text, and its rule lets text pass then.
     pub failed_open: bool,
+    /// Earlier turns that had been blocked before and were taken out.
+    pub replayed: usize,
 }
 
 /// The three ways.
@@ -45,40 +51,84 @@ pub enum Outcome<T> {
 
 impl Guards {
     /// Judges every segment of a request.
-    pub async fn input(&self, view: &View, mut call: Call) -> Result<Verdict<Call>, Failure> {
-        let judgements = self.all(view, Stage::Input, call.segments()).await?;
+    pub async fn input(&self, view: &View, tenant: Tenant, mut call: Call) -> Result<Verdict<Call>, Failure> {
+        let judgements = self.all(view, Stage::Input, tenant, call.segments()).await?;
+        let replayed = self.take_out_replayed(view, &mut call, &judgements);
         for (index, judgement) in judgements.iter().enumerate().filter(|(_, j)| !j.redactions.is_empty()) {
             call.redact(index, &spans(judgement));
         }
-        Ok(self.verdict(view, Stage::Input, call, judgements))
+        Ok(self.verdict(view, Stage::Input, call, (judgements, &replayed)))
     }
 
     /// Judges every segment of a whole answer.
     pub async fn output(&self, view: &View, mut reply: Reply) -> Result<Verdict<Reply>, Failure> {
-        let judgements = self.all(view, Stage::Output, reply.segments()).await?;
+        let judgements = self.all(view, Stage::Output, Tenant::SHARED, reply.segments()).await?;
         for (index, judgement) in judgements.iter().enumerate().filter(|(_, j)| !j.redactions.is_empty()) {
             reply.redact(index, &spans(judgement));
         }
-        Ok(self.verdict(view, Stage::Output, reply, judgements))
+        Ok(self.verdict(view, Stage::Output, reply, (judgements, &[])))
     }
 
-    async fn all(&self, view: &View, stage: Stage, segments: &[Segment]) -> Result<Vec<Judgement>, Failure> {
-        let judged: Vec<_> = segments.iter().map(|segment| self.segment(view, stage, segment)).collect();
+    /// What was blocked when it was new must not block the conversation for ever: what the policy says is done with it.
+    /// Gives the segments that are dealt with.
+    fn take_out_replayed(&self, view: &View, call: &mut Call, judgements: &[Judgement]) -> Vec<usize> {
+        let blocked = |judgement: &Judgement| judgement.findings.iter().any(|f| judge::blocks(&view.policy, f));
+        let replayed = judgements.iter().enumerate().filter(|(_, judgement)| judgement.replayed && blocked(judgement));
+        let mut replayed: Vec<usize> = replayed.map(|(index, _)| index).collect();
+        let (left, word) = match view.policy.respond.on_replayed_block {
+            ReplayedBlock::Refuse => (replayed.clone(), "refuse"),
+            ReplayedBlock::Drop => (call.take_out(&replayed, NOTICE, true), "drop"),
+            ReplayedBlock::Notice => (call.take_out(&replayed, NOTICE, false), "notice"),
+        };
+        replayed.retain(|index| left.binary_search(index).is_err());
+        self.metrics().replayed_blocks("refuse", left.len());
+        self.metrics().replayed_blocks(word, replayed.len());
+        replayed
+    }
+
+    pub(super) async fn all(
+        &self,
+        view: &View,
+        stage: Stage,
+        tenant: Tenant,
+        segments: &[Segment],
+    ) -> Result<Vec<Judgement>, Failure> {
+        let judged: Vec<_> = segments.iter().map(|segment| self.segment(view, stage, tenant, segment)).collect();
         stream::iter(judged).buffered(ABREAST).try_collect().await
     }
 
-    async fn segment(&self, view: &View, stage: Stage, segment: &Segment) -> Result<Judgement, Failure> {
+    async fn segment(
+        &self,
+        view: &View,
+        stage: Stage,
+        tenant: Tenant,
+        segment: &Segment,
+    ) -> Result<Judgement, Failure> {
         let fresh = 0..segment.text.len();
         let (origin, text) = (segment.origin, segment.text.as_str());
-        let subject = Subject { stage, origin, text, fresh, place: &segment.place, choice: segment.choice };
+        let (place, choice) = (segment.place.as_str(), segment.choice);
+        let subject = Subject { stage, origin, tenant, text, fresh, place, choice };
         self.judge(view, &subject).await
     }
 
-    fn verdict<T>(&self, view: &View, stage: Stage, judged: T, judgements: Vec<Judgement>) -> Verdict<T> {
+    /// What to do with all of it, those segments apart that are dealt with.
+    pub(super) fn verdict<T>(
+        &self,
+        view: &View,
+        stage: Stage,
+        judged: T,
+        (judgements, settled): (Vec<Judgement>, &[usize]),
+    ) -> Verdict<T> {
         let failed_open = judgements.iter().any(|judgement| judgement.failed_open);
-        let findings: Vec<Finding> = judgements.into_iter().flat_map(|judgement| judgement.findings).collect();
+        let (mut findings, mut past) = (Vec::new(), Vec::new());
+        for (index, judgement) in judgements.into_iter().enumerate() {
+            let kept = if settled.contains(&index) { &mut past } else { &mut findings };
+            kept.extend(judgement.findings);
+        }
+        let open = findings.len();
+        findings.append(&mut past);
         self.count(view, stage, &findings);
-        let heaviest = findings
+        let heaviest = findings[..open]
             .iter()
             .filter_map(|finding| judge::enforced(&view.policy, finding).map(|action| (action, finding)))
             .max_by_key(|(action, _)| *action);
@@ -87,7 +137,7 @@ impl Guards {
             Some((Action::Revise, finding)) => Outcome::Revise(judged, finding.clone()),
             _ => Outcome::Pass(Cleared::new(judged)),
         };
-        Verdict { outcome, findings, failed_open }
+        Verdict { outcome, findings, failed_open, replayed: settled.len() }
     }
 }
 

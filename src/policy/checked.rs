@@ -24,6 +24,8 @@ pub struct Policy {
     pub constitution: Constitution,
     /// The role in which the constitution is injected.
     pub inject: Role,
+    /// When a prompt goes up.
+    pub input: InputMode,
     /// In the file's order.
     pub rules: Vec<Rule>,
     /// What a blocked client sees.
@@ -227,6 +229,18 @@ pub enum Role {
     Developer,
 }
 
+/// When a prompt goes up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputMode {
+    /// After its verdict.
+    #[default]
+    Gate,
+    /// Beside it, where no guard edits prompts and the call does nothing but answer. Nothing comes down before the
+    /// verdict.
+    Race,
+}
+
 /// What a blocked client sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Respond {
@@ -234,6 +248,8 @@ pub struct Respond {
     pub on_input_block: InputBlock,
     /// For an answer.
     pub on_output_block: OutputBlock,
+    /// For an earlier turn that was blocked before and comes again with the conversation.
+    pub on_replayed_block: ReplayedBlock,
     /// One sentence for people.
     pub message: String,
     /// How much of the decision the client is told.
@@ -251,6 +267,19 @@ pub enum InputBlock {
     Error,
     /// An answer that says no.
     Refusal,
+}
+
+/// What becomes of an earlier turn that was blocked when it was new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplayedBlock {
+    /// The request is refused, as then.
+    Refuse,
+    /// Its message is left out; a notice stands there where that would break the conversation.
+    Drop,
+    /// A notice stands in its place.
+    #[default]
+    Notice,
 }
 
 /// The shape of a blocked answer.

@@ -34,11 +34,25 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Policy, 
         return Err(found);
     };
     let models = file.models.into_iter().map(|model| model.value).collect();
-    let (description, inject) = (one_line(&file.description), file.inject.role);
+    let (description, inject, input) = (one_line(&file.description), file.inject.role, file.input);
     let revision = String::new();
-    Policy { name, revision, description, constitution, inject, rules, respond, stream, revise, pairs, judge, models }
-        .sealed()
-        .map_err(|error| vec![source.problem(Location::UNKNOWN, error.to_string())])
+    Policy {
+        name,
+        revision,
+        description,
+        constitution,
+        inject,
+        input,
+        rules,
+        respond,
+        stream,
+        revise,
+        pairs,
+        judge,
+        models,
+    }
+    .sealed()
+    .map_err(|error| vec![source.problem(Location::UNKNOWN, error.to_string())])
 }
 
 fn unreadable(source: Source<'_>, error: &serde_saphyr::Error) -> Problem {
@@ -168,12 +182,12 @@ fn rules(
 }
 
 fn respond(source: Source<'_>, written: schema::Respond) -> Result<Respond, Problem> {
-    let schema::Respond { on_input_block, on_output_block, message, disclose, annotate } = written;
+    let schema::Respond { on_input_block, on_output_block, on_replayed_block, message, disclose, annotate } = written;
     let message = match message {
         Some(message) => source.said(&message)?,
         None => "This was blocked by the content policy of this service.".to_owned(),
     };
-    Ok(Respond { on_input_block, on_output_block, message, disclose, annotate })
+    Ok(Respond { on_input_block, on_output_block, on_replayed_block, message, disclose, annotate })
 }
 
 /// By default a first window of a sentence or so, then about a hundred tokens at a time.

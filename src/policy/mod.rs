@@ -22,9 +22,9 @@ mod tests;
 mod watch;
 
 pub use checked::{
-    Action, Annotate, Bound, Constitution, Disclose, Guard, InputBlock, JudgeExample, JudgeSettings, Known, KnownLabel,
-    Mode, OnError, OnStream, OutputBlock, PairSettings, Pattern, Policy, Principle, Respond, ReviseSettings, Role,
-    Rule, Stages, StreamSettings,
+    Action, Annotate, Bound, Constitution, Disclose, Guard, InputBlock, InputMode, JudgeExample, JudgeSettings, Known,
+    KnownLabel, Mode, OnError, OnStream, OutputBlock, PairSettings, Pattern, Policy, Principle, ReplayedBlock, Respond,
+    ReviseSettings, Role, Rule, Stages, StreamSettings,
 };
 pub use error::PolicyError;
 pub use store::{Config, LastReload, Snapshot, Store};

@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use super::{Action, Annotate, Disclose, InputBlock, Mode, OnError, OnStream, OutputBlock, Role};
+use super::{
+    Action, Annotate, Disclose, InputBlock, InputMode, Mode, OnError, OnStream, OutputBlock, ReplayedBlock, Role,
+};
 use crate::api::Origin;
 
 /// One file of the policy directory.
@@ -25,6 +27,8 @@ pub(super) struct File {
     pub(super) constitution: Constitution,
     #[serde(default)]
     pub(super) inject: Inject,
+    #[serde(default)]
+    pub(super) input: InputMode,
     /// Has to be written, even when empty: a policy without guards is a choice, not an oversight.
     pub(super) rules: Vec<Spanned<Rule>>,
     #[serde(default)]
@@ -140,6 +144,8 @@ pub(super) struct Respond {
     pub(super) on_input_block: InputBlock,
     #[serde(default)]
     pub(super) on_output_block: OutputBlock,
+    #[serde(default)]
+    pub(super) on_replayed_block: ReplayedBlock,
     #[serde(default, deserialize_with = "written")]
     pub(super) message: Option<Spanned<String>>,
     #[serde(default)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::mistakes::{checked, known};
-use super::{Action, Config, Guard, Known, Mode, OnError, Policy, PolicyError, Store};
+use super::{Action, Config, Guard, InputMode, Known, Mode, OnError, Policy, PolicyError, ReplayedBlock, Store};
 use crate::api::Origin;
 use crate::telemetry::{Metrics, ReloadOutcome};
 
@@ -63,6 +63,16 @@ fn a_revise_rule_without_a_principle_takes_the_first() {
     let policy = checked(&text).unwrap();
     assert_eq!(policy.rules[0].principle, Some(0));
     assert!(policy.constitution.principles[0].critique.ends_with("Be kind."));
+}
+
+#[test]
+fn a_session_goes_on_and_a_prompt_waits_unless_the_policy_says_otherwise() {
+    let policy = checked("rules: []").unwrap();
+    assert_eq!((policy.input, policy.respond.on_replayed_block), (InputMode::Gate, ReplayedBlock::Notice));
+    let policy = checked("rules: []\ninput: race\nrespond: { on_replayed_block: drop }").unwrap();
+    assert_eq!((policy.input, policy.respond.on_replayed_block), (InputMode::Race, ReplayedBlock::Drop));
+    let problem = &checked("rules: []\ninput: raced").unwrap_err()[0];
+    assert!(problem.message.contains("gate") && problem.line == 2, "{problem}");
 }
 
 #[test]

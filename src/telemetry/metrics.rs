@@ -148,6 +148,12 @@ pub struct Metrics {
     stream_held_bytes: IntGaugeVec,
     stream_terminations: IntCounterVec,
     unscanned: IntCounterVec,
+    normalised_views: IntCounterVec,
+    ledger_lookups: IntCounterVec,
+    ledger_bytes: IntGauge,
+    replayed_blocks: IntCounterVec,
+    race_hidden: HistogramVec,
+    race_wasted: IntCounterVec,
     unscannable: IntCounterVec,
     revision_outcomes: IntCounterVec,
     revision_duration: HistogramVec,
@@ -337,6 +343,38 @@ impl Metrics {
                 r,
                 "wardline_unscanned_bytes_total",
                 "Bytes of guarded text that went on without a scan. Must stay 0.",
+                &["route"],
+            )?,
+            normalised_views: counter(
+                r,
+                "wardline_normalised_views_total",
+                "Texts that were also judged in a normalised form, by what was undone.",
+                &["kind"],
+            )?,
+            ledger_lookups: counter(
+                r,
+                "wardline_ledger_lookups_total",
+                "Texts of prompts whose verdict was looked for in the ledger.",
+                &["outcome"],
+            )?,
+            ledger_bytes: int_gauge(r, "wardline_ledger_bytes", "Memory that the ledger of verdicts takes.")?,
+            replayed_blocks: counter(
+                r,
+                "wardline_replayed_blocks_total",
+                "Texts that had been blocked before and came again, by what was done.",
+                &["action"],
+            )?,
+            race_hidden: hist(
+                r,
+                "wardline_race_hidden_duration_seconds",
+                "Time of a prompt's verdict that the upstream's first bytes took as well.",
+                &["route"],
+                FINE,
+            )?,
+            race_wasted: counter(
+                r,
+                "wardline_race_wasted_calls_total",
+                "Upstream calls that had begun when the prompt's verdict ended them.",
                 &["route"],
             )?,
             unscannable: counter(
@@ -532,6 +570,39 @@ impl Metrics {
     /// Guarded text went on unscanned. Nothing calls this on purpose; 0 keeps the series visible.
     pub fn unscanned(&self, route: &'static str, bytes: u64) {
         self.unscanned.with_label_values(&[route]).inc_by(bytes);
+    }
+
+    /// A text was also judged in a normalised form. `kind` is a word of the normaliser's.
+    pub fn normalised_view(&self, kind: &'static str) {
+        self.normalised_views.with_label_values(&[kind]).inc();
+    }
+
+    /// A verdict was looked for: `hit` or `miss`.
+    pub fn ledger_looked_up(&self, outcome: &'static str) {
+        self.ledger_lookups.with_label_values(&[outcome]).inc();
+    }
+
+    /// The ledger's memory changed by so many bytes.
+    pub fn ledger_grew(&self, bytes: i64) {
+        self.ledger_bytes.add(bytes);
+    }
+
+    /// Texts that had been blocked before came again: `refuse`, `drop` or `notice`.
+    pub fn replayed_blocks(&self, action: &'static str, texts: usize) {
+        if texts > 0 {
+            let texts = u64::try_from(texts).unwrap_or(u64::MAX);
+            self.replayed_blocks.with_label_values(&[action]).inc_by(texts);
+        }
+    }
+
+    /// A prompt was judged while its answer was on the way; so much of the verdict's time was hidden.
+    pub fn race_hid(&self, route: &'static str, hidden: Duration) {
+        self.race_hidden.with_label_values(&[route]).observe(hidden.as_secs_f64());
+    }
+
+    /// An upstream call had begun and was ended by the prompt's verdict.
+    pub fn race_wasted(&self, route: &'static str) {
+        self.race_wasted.with_label_values(&[route]).inc();
     }
 
     /// A request was refused because it could not be read strictly.

@@ -143,6 +143,11 @@ impl Upstream {
         self.aside
     }
 
+    /// Whether clients bring keys of their own, which are passed on.
+    pub fn forwards_client_key(&self) -> bool {
+        matches!(self.key, Key::Clients)
+    }
+
     /// Posts `body` to the dialect's `path` with what may pass of the client's headers, and waits for the head of the
     /// answer. Dropping the future, or later the body, cancels the call.
     pub async fn send(&self, path: &'static str, client: &HeaderMap, body: Bytes) -> Result<Response, Error> {

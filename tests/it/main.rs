@@ -5,9 +5,12 @@
 mod faults;
 mod judge;
 mod layers;
+mod ledger;
 mod lifecycle;
+mod obfuscation;
 mod pairs;
 mod process;
+mod race;
 mod reload;
 mod revision;
 mod streaming;

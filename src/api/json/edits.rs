@@ -22,6 +22,11 @@ impl Edits {
         self.splices.is_empty()
     }
 
+    /// Adds the splices of another set over the same document.
+    pub(crate) fn extend(&mut self, other: Edits) {
+        self.splices.extend(other.splices);
+    }
+
     /// Puts `bytes` where `range` was.
     pub fn replace(&mut self, range: Range<usize>, bytes: impl Into<Vec<u8>>) {
         self.splices.push((range, bytes.into()));

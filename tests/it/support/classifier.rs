@@ -1,26 +1,58 @@
 //! A classifier whose verdicts a test can foresee: it knows a few words.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex};
 
 use wardline::classify::{Backend, BackendError, Classifier, Config, Frame, Label};
 use wardline::telemetry::Metrics;
 
 /// Words with a meaning, by token.
-const WORDS: &[&str] = &["override", "worthless", "boom", "nan", "fail", "threat"];
+const WORDS: &[&str] = &["override", "worthless", "boom", "nan", "fail", "threat", "hold"];
 
-struct Scripted;
+/// What texts with "hold" wait at.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    state: Mutex<(bool, usize)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    /// Lets everybody through from now on.
+    pub(crate) fn open(&self) {
+        self.state.lock().unwrap().0 = true;
+        self.changed.notify_all();
+    }
+
+    /// How many have come to it.
+    pub(crate) fn came(&self) -> usize {
+        self.state.lock().unwrap().1
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.1 += 1;
+        while !state.0 {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+}
+
+struct Scripted {
+    gate: Arc<Gate>,
+}
 
 /// Three labels: `prompt_attack.attack` on "override", `harm.harassment` on "worthless", `harm.hate` never. "boom"
 /// panics, "nan" scores not-a-number, "fail" is a backend error. "threat" is harassment among at most ten words, and
-/// lost among more, as real models lose a short harm in much harmless text.
-pub(crate) fn scripted(metrics: &Metrics) -> Classifier {
+/// lost among more, as real models lose a short harm in much harmless text. "hold" waits until the gate is opened.
+pub(crate) fn scripted(metrics: &Metrics, gate: &Arc<Gate>) -> Classifier {
     let label = |head: &str, name: &str| Label {
         head: head.to_owned(),
         name: name.to_owned(),
         thresholds: BTreeMap::from([("fpr_0.5".to_owned(), 0.5)]),
     };
     let labels = vec![label("prompt_attack", "attack"), label("harm", "harassment"), label("harm", "hate")];
-    let backends: Vec<Box<dyn Backend>> = vec![Box::new(Scripted), Box::new(Scripted)];
+    let scripted = || Box::new(Scripted { gate: Arc::clone(gate) });
+    let backends: Vec<Box<dyn Backend>> = vec![scripted(), scripted()];
     Classifier::with_backends(backends, labels, &Config::default(), metrics).unwrap()
 }
 
@@ -48,6 +80,9 @@ impl Backend for Scripted {
                 let has = |word: &str| {
                     window.iter().any(|token| WORDS.get(*token as usize).is_some_and(|known| *known == word))
                 };
+                if has("hold") {
+                    self.gate.pass();
+                }
                 assert!(!has("boom"), "a scripted panic");
                 if has("fail") {
                     return Err(BackendError("a scripted failure".to_owned()));

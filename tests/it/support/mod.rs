@@ -2,6 +2,7 @@
 
 mod classifier;
 mod client;
+pub(crate) mod tricks;
 mod upstream;
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use wardline::server::{self, Server};
 use wardline::telemetry::Metrics;
 use wardline::upstream::{self as provider, Provider};
 
-pub(crate) use client::{Client, chat, message};
+pub(crate) use client::{Client, Reply, chat, message};
 pub(crate) use upstream::{Recorded, Step, Upstream, answer, json, sse, status};
 
 /// A policy without rules.
@@ -47,6 +48,7 @@ pub(crate) struct Setup {
     pub(crate) first_byte_ms: u64,
     pub(crate) drain_ms: u64,
     pub(crate) tls: Option<server::TlsConfig>,
+    pub(crate) forward_client_key: bool,
 }
 
 impl Setup {
@@ -58,6 +60,7 @@ impl Setup {
             first_byte_ms: 10_000,
             drain_ms: 10_000,
             tls: None,
+            forward_client_key: false,
         }
     }
 }
@@ -67,6 +70,7 @@ pub(crate) struct Running {
     pub(crate) data: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) gateway: Arc<Gateway>,
+    gate: Arc<classifier::Gate>,
     dir: tempfile::TempDir,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<bool>,
@@ -80,7 +84,8 @@ impl Running {
         std::fs::create_dir(&policies).unwrap();
         std::fs::write(policies.join("test.yaml"), &setup.policy).unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
-        let classifier = classifier::scripted(&metrics);
+        let gate = Arc::new(classifier::Gate::default());
+        let classifier = classifier::scripted(&metrics, &gate);
         let labels = classifier.labels().iter().map(|label| KnownLabel {
             head: label.head.clone(),
             name: label.name.clone(),
@@ -95,7 +100,7 @@ impl Running {
         let gateway = Arc::new(Gateway {
             config: setup.config,
             policies: Arc::new(store),
-            guards: Guards::new(Some(classifier), Arc::clone(&metrics)),
+            guards: Guards::new(Some(classifier), Arc::clone(&metrics)).with_ledger(setup.config.ledger_bytes),
             upstreams: [
                 ("openai", Provider::OpenAi, false),
                 ("anthropic", Provider::Anthropic, false),
@@ -124,11 +129,23 @@ impl Running {
         let serving = tokio::spawn(server.run(Arc::clone(&gateway), async {
             let _asked = stopped.await;
         }));
-        Self { data, admin, gateway, dir, stop: Some(stop), server: serving }
+        Self { data, admin, gateway, gate, dir, stop: Some(stop), server: serving }
     }
 
     pub(crate) fn client(&self) -> Client {
         Client::new(self.data)
+    }
+
+    /// Lets texts with "hold" in them be scored from now on.
+    pub(crate) fn open_gate(&self) {
+        self.gate.open();
+    }
+
+    /// Waits until such a text is with the classifier.
+    pub(crate) async fn wait_at_gate(&self) {
+        while self.gate.came() == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
 
     pub(crate) fn policy_file(&self) -> PathBuf {
@@ -189,11 +206,12 @@ fn provider_of(
     upstream: SocketAddr,
     metrics: &Arc<Metrics>,
 ) -> provider::Upstream {
+    let forwards = setup.forward_client_key && !aside;
     let config = provider::Config {
         dialect,
         url: format!("http://{upstream}"),
-        api_key_env: Some("KEY".to_owned()),
-        forward_client_key: false,
+        api_key_env: (!forwards).then(|| "KEY".to_owned()),
+        forward_client_key: forwards,
         aside,
         ca_file: None,
         connect_timeout_ms: 2_000,

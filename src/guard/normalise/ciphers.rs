@@ -1,0 +1,81 @@
+//! Whole sentences in another alphabet: turned by thirteen, or upside down.
+
+use super::tables::{is_word, turned};
+use super::view::{Edit, Kind, Normalised};
+
+/// Longer than any word that is looked up.
+const LONGEST: usize = 16;
+
+/// Turns back what makes sense only when turned.
+pub(super) fn undo(mut view: Normalised) -> Normalised {
+    let steps = view.text().len();
+    view.stepped(steps);
+    let edits = sentences(view.text(), rot13);
+    view = view.replace(&edits);
+    if view.text().is_ascii() {
+        return view;
+    }
+    view.stepped(steps);
+    let edits = sentences(view.text(), upside_down);
+    view.replace(&edits)
+}
+
+/// Asks about each sentence: what stands between line ends, stops, colons and quotation marks.
+fn sentences(text: &str, turn: fn(&str) -> Option<(String, Kind)>) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    let mut start = 0;
+    let ends = |c: char| matches!(c, '\n' | '.' | '!' | '?' | ':' | ';' | '"' | '(' | ')' | '<' | '>' | '`');
+    for sentence in text.split_inclusive(ends) {
+        let end = start + sentence.len();
+        if let Some((with, kind)) = turn(sentence) {
+            edits.push(Edit::new(start..end, with, kind));
+        }
+        start = end;
+    }
+    edits
+}
+
+/// Common words must show when the letters are turned, and hardly any before.
+fn rot13(sentence: &str) -> Option<(String, Kind)> {
+    let (mut words, mut plain, mut hidden) = (0usize, 0usize, 0usize);
+    for word in sentence.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty()) {
+        words += 1;
+        if word.len() > LONGEST {
+            continue;
+        }
+        let mut letters = [0u8; LONGEST];
+        for (to, from) in letters.iter_mut().zip(word.bytes()) {
+            *to = from.to_ascii_lowercase();
+        }
+        let letters = &mut letters[..word.len()];
+        plain += usize::from(word.len() > 1 && is_word(letters));
+        for letter in letters.iter_mut() {
+            *letter = thirteen(*letter);
+        }
+        hidden += usize::from(word.len() > 1 && is_word(letters));
+    }
+    let found = hidden >= 2 && hidden > plain * 3 && hidden * 3 >= words;
+    found.then(|| {
+        let turned = sentence.chars().map(|c| if c.is_ascii() { char::from(thirteen(c as u8)) } else { c });
+        (turned.collect(), Kind::Rot13)
+    })
+}
+
+fn thirteen(letter: u8) -> u8 {
+    match letter {
+        b'a'..=b'z' => (letter - b'a' + 13) % 26 + b'a',
+        b'A'..=b'Z' => (letter - b'A' + 13) % 26 + b'A',
+        other => other,
+    }
+}
+
+/// A sentence with several letters that only stand on their heads is read from its end.
+fn upside_down(sentence: &str) -> Option<(String, Kind)> {
+    let (mut letters, mut overturned) = (0usize, 0usize);
+    for c in sentence.chars().filter(|c| c.is_alphabetic()) {
+        letters += 1;
+        overturned += usize::from(!c.is_ascii() && turned(c).is_some());
+    }
+    let found = overturned >= 3 && overturned * 4 >= letters;
+    found.then(|| (sentence.chars().rev().map(|c| turned(c).unwrap_or(c)).collect(), Kind::UpsideDown))
+}
