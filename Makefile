@@ -92,7 +92,7 @@ models: models-venv ## Train, export and measure the weights: make models DATA=D
 	cd models && $(PY) train.py --data $(DATA) --work $(WORK)/stage3 --init $(WORK)/first/model.int8.onnx \
 	  --rate 1.5e-4 --head-rate 5e-4 --seed 11 --examples 120000 --minutes 53
 	cd models && $(PY) develop.py --data $(DATA) --work $(WORK)/stage3
-	cd models && $(PY) export.py --data $(DATA) --work $(WORK)/stage3 --out guard
+	cd models && $(PY) export.py --data $(DATA) --work $(WORK)/stage3 --out guard --cap 300
 	cd models && $(PY) evaluate.py --data $(DATA) --model guard --fp32 $(WORK)/stage3/model.fp32.onnx --record
 
 models-eval: models-venv ## Measure the committed weights: make models-eval DATA=DIR (about 2 minutes)
