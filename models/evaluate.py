@@ -252,13 +252,16 @@ class Report:
         )
 
     def other_benign(self) -> None:
-        """Ordinary texts of the folder's other tasks, none of which was trained on."""
+        """Ordinary texts of the folder's other tasks, never trained on but for hh-rlhf, whose train split was."""
         rng = random.Random(3)
-        preference = [r for r in read_rows(self.data, "preference") if r["source"] in ("vicuna_gpt4_reviews", "pandalm_testset")]
+        rows = read_rows(self.data, "preference")
+        preference = [r for r in rows if r["source"] in ("vicuna_gpt4_reviews", "pandalm_testset")]
+        provoked = [r for r in rows if r["source"] == "hh_rlhf_harmless_test" and r["split"] == "test"]
         sets = {
             "sentences with personal data (pii)": [r["text"] for r in read_rows(self.data, "pii")],
             "prompts (vicuna, pandalm)": sorted({r["prompt"] for r in preference}),
             "answers of models (vicuna, pandalm)": sorted({r["response_a"] for r in preference}),
+            "answers to provocation (hh-rlhf, test split; some are harmful)": sorted({r["response_a"] for r in provoked}),
         }
         lines = []
         for name, texts in sets.items():

@@ -128,6 +128,7 @@ def write_onnx(model: Guard, folder: Path) -> tuple[Path, Path]:
     heads = [
         n.name for n in onnx.load(str(fused)).graph.node if n.op_type in ("Gemm", "MatMul") and n.output[0] in ("prompt_attack", "harm")
     ]
+    heads += [f"{name}_MatMul" for name in heads]  # the quantiser renames a Gemm before it looks at this list
     # 7-bit weights (reduce_range): without VNNI the 8-bit products saturate, so scores would differ between CPUs
     quantize_dynamic(
         str(fused), str(int8), weight_type=QuantType.QInt8, per_channel=True, reduce_range=True, nodes_to_exclude=heads,
@@ -160,11 +161,12 @@ def thresholds(examples: list[Example], scores: Array) -> dict[str, dict[str, di
     def up(value: float) -> float:
         return float(np.ceil(min(value, 0.9998) * 1e4 + 1) / 1e4)
 
-    benign = scores[[cal.benign_for_attack(e) for e in examples]]
+    ordinary = [i for i, e in enumerate(examples) if cal.benign_for_attack(e)]
+    benign, share = scores[ordinary], cal.population([examples[i] for i in ordinary])
     made: dict[str, dict[str, dict[str, float]]] = {"prompt_attack": {}, "harm": {}}
     for name in ("injection", "jailbreak", "attack"):
         column = benign[:, LABELS.index(f"prompt_attack.{name}")]
-        made["prompt_attack"][name] = {k: up(max(cal.FLOOR, cal.quantile_threshold(column, r))) for k, r in cal.RATES.items()}
+        made["prompt_attack"][name] = {k: up(max(cal.FLOOR, cal.quantile_threshold(column, r, share))) for k, r in cal.RATES.items()}
     keep = [i for i, e in enumerate(examples) if cal.benign_for_harm(e)]
     harmless = scores[keep, LABELS.index("harm.hate") :]
     weight = cal.population([examples[i] for i in keep])

@@ -80,7 +80,7 @@ def shouting(text: str, rng: random.Random) -> str:
     return text.upper() + rng.choice(["", "!", "!!!", "!?"])
 
 
-KINDS = (leet, leet, typos, typos, typos, spaced, squeezed, decorated, look_alikes, shouting)
+KINDS = (leet, leet, leet, typos, typos, typos, spaced, spaced, squeezed, decorated, look_alikes, shouting)
 
 
 def obfuscate(text: str, rng: random.Random) -> str:

