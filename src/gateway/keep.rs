@@ -46,7 +46,7 @@ impl Gateway {
         if !spool.admit(&policy.name, topic.unwrap_or_default(), policy.pairs.per_principle_per_day) {
             return;
         }
-        let tags = self.tags(trace, course);
+        let (tags, place) = (self.tags(trace, course), spool.place());
         let (gateway, trace, finding) = (Arc::clone(self), trace.clone(), finding.clone());
         let ground = (asked.conversation.clone(), asked.tools.clone(), asked.model.clone());
         tokio::spawn(async move {
@@ -63,6 +63,7 @@ impl Gateway {
             if let Some(spool) = &gateway.pairs {
                 spool.offer(row);
             }
+            drop(place);
         });
     }
 
