@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::whole::Asked;
 use super::{Gateway, Trace};
+use crate::api::Ground;
 use crate::guard::{Finding, Stage};
 use crate::pairs::{self, Answers, Draft, GuardScore, Source, Tag};
 
@@ -48,7 +47,8 @@ impl Gateway {
         }
         let (tags, place) = (self.tags(trace, course), spool.place());
         let (gateway, trace, finding) = (Arc::clone(self), trace.clone(), finding.clone());
-        let ground = (asked.conversation.clone(), asked.tools.clone(), asked.model.clone());
+        let Some(ground) = asked.ground.clone() else { return };
+        let model = asked.model.clone();
         tokio::spawn(async move {
             let (answers, source, critique) = match kept {
                 Kept::Revised { original, revised, critique } => {
@@ -58,7 +58,7 @@ impl Gateway {
                 }
                 Kept::Refused { answer } => (Answers::Refused((answer, finding.score)), Source::Block, None),
             };
-            let draft = Draft { critique, tags, ..draft(&trace, &finding, answers, source, ground) };
+            let draft = Draft { critique, tags, ..draft(&trace, &finding, answers, source, (&ground, model)) };
             let row = draft.into_row(&|text| gateway.redaction.redact(text));
             if let Some(spool) = &gateway.pairs {
                 spool.offer(row);
@@ -93,14 +93,14 @@ fn draft(
     finding: &Finding,
     answers: Answers,
     source: Source,
-    (prompt, tools, model): (Vec<Value>, Option<Value>, String),
+    (ground, model): (&Ground, String),
 ) -> Draft {
     let policy = &trace.view.policy;
     let rule = policy.rules.get(finding.rule);
     Draft {
-        prompt,
+        prompt: ground.messages(),
         answers,
-        tools,
+        tools: ground.tools(),
         request_id: trace.id.clone(),
         source,
         principle_id: trace.principle(finding).map(str::to_owned),

@@ -77,14 +77,16 @@ impl Gateway {
         trace: &Trace,
         progress: &mut Progress,
     ) -> Result<&'static str, Failure> {
+        let Some(ground) = &asked.ground else { return Ok("failed") };
+        let (conversation, form) = (ground.messages(), ground.output_form());
         let mut budget = Budget::of(reviser.settings);
         for _ in 0..reviser.settings.rounds {
             let Some((index, principle)) = progress.next(trace) else { break };
             let draft = Draft {
-                conversation: &asked.conversation,
+                conversation: &conversation,
                 answer: &progress.answer,
                 shown: case.shown,
-                form: asked.form.as_ref(),
+                form: form.as_ref(),
                 principle,
             };
             let round = reviser.round(&draft, &mut budget).await;

@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use serde_json::Value;
 
 use super::body::Body;
 use super::keep::{Course, Kept};
 use super::refuse::{self, Refusal};
 use super::revise::Case;
 use super::{Gateway, Trace};
-use crate::api::{BlockStyle, Call, Dialect, Limits, Origin, OutputForm, Reply, Transcript};
+use crate::api::{BlockStyle, Call, Dialect, Ground, Limits, Origin, Reply, Transcript};
 use crate::guard::{Finding, Outcome, Stage, View};
 use crate::policy::{Action, Mode, OnStream, OutputBlock};
 use crate::telemetry::StageTimer;
@@ -26,12 +25,8 @@ pub(super) struct Asked {
     /// Of the answer to come, should it be streamed.
     pub(super) transcript: Transcript,
     pub(super) model: String,
-    /// The conversation as the client sent it; kept only where a rule may revise or a row may be kept.
-    pub(super) conversation: Vec<Value>,
-    /// The tools that the model could call; kept with the conversation.
-    pub(super) tools: Option<Value>,
-    /// What the answer must be where structured output was asked for; kept with the conversation.
-    pub(super) form: Option<OutputForm>,
+    /// What was asked; kept only where a rule may revise or a row may be kept.
+    pub(super) ground: Option<Ground>,
 }
 
 impl Asked {
@@ -48,9 +43,7 @@ impl Asked {
             stream: call.stream(),
             transcript: Transcript::of_call(call),
             model: call.model().to_owned(),
-            conversation: if needed { call.messages() } else { Vec::new() },
-            tools: if needed { call.tools() } else { None },
-            form: if revises { call.output_form() } else { None },
+            ground: needed.then(|| call.ground()),
         }
     }
 }
