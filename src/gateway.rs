@@ -12,6 +12,7 @@ mod keep;
 mod record;
 mod refuse;
 mod revise;
+mod shadow;
 mod status;
 mod stream;
 mod whole;

@@ -226,6 +226,7 @@ mod tests {
             upstream: None,
             model: None,
             on_stream: OnStream::Block,
+            shadow: 0.0,
             timeout: Duration::from_secs(1),
             max_tokens: 100,
         };

@@ -143,6 +143,11 @@ impl Upstream {
         self.aside
     }
 
+    /// Whether calls are paid for by a key of ours, and not by the client's.
+    pub fn has_own_key(&self) -> bool {
+        matches!(self.key, Key::Ours(..))
+    }
+
     /// Posts `body` to the dialect's `path` with what may pass of the client's headers, and waits for the head of the
     /// answer. Dropping the future, or later the body, cancels the call.
     pub async fn send(&self, path: &'static str, client: &HeaderMap, body: Bytes) -> Result<Response, Error> {
