@@ -10,7 +10,7 @@ RUNTIME := .ort/libonnxruntime.so
 RELEASE := target/release/wardline
 
 .PHONY: help run build ort test fmt clippy doc unit sdk-test deploy-test bench bench-quick tools deny clean \
-        models models-venv models-eval
+        models models-venv models-eval pairs-proof
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -97,6 +97,13 @@ models: models-venv ## Train, export and measure the weights: make models DATA=D
 
 models-eval: models-venv ## Measure the committed weights: make models-eval DATA=DIR (about 2 minutes)
 	cd models && $(PY) evaluate.py --data $(DATA) --model guard
+
+PAIRS_PY := .venv/pairs/bin/python
+
+pairs-proof: $(RUNTIME) build ## Exports of preference rows, loaded and trained on by the training libraries (about 6 GB)
+	@[ -x $(PAIRS_PY) ] || python3.11 -m venv .venv/pairs
+	$(PAIRS_PY) -m pip install --quiet --require-hashes -r tests/training/requirements.txt
+	$(PAIRS_PY) tests/training/proof.py --binary $(RELEASE) --record tests/training/RECORD.md
 
 deny: ## Licences, advisories, duplicate crates (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install cargo-deny --locked" >&2; exit 1; }

@@ -13,6 +13,7 @@ mod race;
 mod record;
 mod refuse;
 mod revise;
+mod shadow;
 mod status;
 mod stream;
 mod whole;
@@ -297,7 +298,7 @@ impl Trace {
 
 /// Whose verdicts a request may share: everybody's where the upstream's key is ours, else those of the client's key.
 fn tenant(upstream: &Upstream, headers: &HeaderMap) -> Tenant {
-    if !upstream.forwards_client_key() {
+    if upstream.has_own_key() {
         return Tenant::SHARED;
     }
     let keys = ["authorization", "x-api-key"].map(|name| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes));

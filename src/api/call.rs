@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde_json::json;
 
 use crate::api::dialect::{Dialect, Limits};
 use crate::api::error::ReadError;
+use crate::api::ground::Ground;
 use crate::api::json::{Edits, Json, Mode, Value};
 use crate::api::segment::Segment;
 use crate::api::turn::Silenced;
@@ -23,25 +23,6 @@ pub enum InjectRole {
     System,
     /// `developer`, for upstreams that know it; the same as `System` for Anthropic.
     Developer,
-}
-
-/// The JSON that an answer must be.
-#[derive(Clone, Debug, PartialEq)]
-pub enum OutputForm {
-    /// Any object.
-    Object,
-    /// What a JSON schema describes.
-    Schema(serde_json::Value),
-}
-
-impl OutputForm {
-    /// As a JSON schema.
-    pub fn schema(&self) -> serde_json::Value {
-        match self {
-            Self::Object => json!({"type": "object"}),
-            Self::Schema(schema) => schema.clone(),
-        }
-    }
 }
 
 /// What a request asks for, apart from its texts.
@@ -110,41 +91,12 @@ impl Call {
     /// The conversation in `OpenAI`'s shape, whatever the dialect: with redactions, without the constitution. For
     /// preference pairs and revision.
     pub fn messages(&self) -> Vec<serde_json::Value> {
-        let body: serde_json::Value = serde_json::from_slice(&self.redacted()).unwrap_or_default();
-        match self.dialect {
-            Dialect::OpenAiChat => openai::messages(body),
-            Dialect::AnthropicMessages => anthropic::messages(&body),
-        }
+        self.ground().messages()
     }
 
-    /// The JSON that the answer must be, where the request asks for structured output in any dialect's way.
-    pub fn output_form(&self) -> Option<OutputForm> {
-        let root = self.doc.root();
-        let asked = [&["response_format"][..], &["output_format"], &["output_config", "format"], &["text", "format"]];
-        asked.iter().find_map(|path| {
-            let format = path.iter().try_fold(root, |value, key| value.get(key))?;
-            match format.get("type")?.as_str()?.as_ref() {
-                "json_object" => Some(OutputForm::Object),
-                "json_schema" => {
-                    let schema = format.get("schema").or_else(|| format.get("json_schema")?.get("schema"))?;
-                    Some(OutputForm::Schema(serde_json::from_slice(schema.raw()).ok()?))
-                }
-                _ => None,
-            }
-        })
-    }
-
-    /// The tools that the model may call, in `OpenAI`'s shape whatever the dialect, with redactions.
-    pub fn tools(&self) -> Option<serde_json::Value> {
-        member(self.doc.root(), "tools")?;
-        let mut body: serde_json::Value = serde_json::from_slice(&self.redacted()).ok()?;
-        let mut tools = body["tools"].take();
-        for tool in tools.as_array_mut()?.iter_mut().filter(|tool| tool["input_schema"].is_object()) {
-            let (name, description) = (tool["name"].take(), tool["description"].take());
-            let function = json!({"name": name, "description": description, "parameters": tool["input_schema"].take()});
-            *tool = json!({"type": "function", "function": function});
-        }
-        Some(tools)
+    /// What was asked, with redactions and without the constitution, for whoever may need it later.
+    pub fn ground(&self) -> Ground {
+        Ground::new(self.dialect, self.redacted())
     }
 
     /// Puts a constitution before everything the client sends; the client's own system text stays. An empty one changes

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -11,6 +12,9 @@ use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::server::Server;
 use crate::telemetry;
+
+/// How long the rows of the last answers, which are still being scored, are waited for.
+const ROWS_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(path: &Path) -> Result<(), Failed> {
     let config = Config::read(path).map_err(|error| Failed::Told(error.to_string()))?;
@@ -55,6 +59,10 @@ pub(super) async fn serve(config: Config, parts: Parts, opened: impl FnOnce(&Ser
     on_hangup.abort();
     watch.stop();
     if let Some(spool) = spool {
+        let patience = tokio::time::Instant::now() + ROWS_PATIENCE;
+        while spool.expected() > 0 && tokio::time::Instant::now() < patience {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         spool.close();
     }
     if whole {

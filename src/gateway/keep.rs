@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::whole::Asked;
 use super::{Gateway, Trace};
+use crate::api::Ground;
 use crate::guard::{Finding, Stage};
 use crate::pairs::{self, Answers, Draft, GuardScore, Source, Tag};
 
@@ -19,6 +18,15 @@ pub(super) enum Kept {
     Revised { original: String, revised: String, critique: String },
     /// It was refused, and nothing stands in its place.
     Refused { answer: String },
+}
+
+/// Why a row is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reason<'a> {
+    /// A rule objected to the answer.
+    Rule(&'a Finding),
+    /// No rule did; the critic, under one of the policy's principles.
+    Principle(usize),
 }
 
 /// How an exchange went, as far as its rows are concerned.
@@ -39,30 +47,41 @@ impl Gateway {
     }
 
     /// Samples, scores, redacts, and hands the row to the spool. Returns at once.
-    pub(super) fn keep(self: &Arc<Self>, asked: &Asked, trace: &Trace, finding: &Finding, kept: Kept, course: Course) {
+    pub(super) fn keep(self: &Arc<Self>, asked: &Asked, trace: &Trace, reason: Reason<'_>, kept: Kept, course: Course) {
         let policy = &trace.view.policy;
         let Some(spool) = self.pairs.as_ref().filter(|_| self.keeps(trace)) else { return };
-        let topic = trace.principle(finding).or_else(|| policy.rules.get(finding.rule).map(|rule| rule.id.as_str()));
-        if !spool.admit(&policy.name, topic.unwrap_or_default(), policy.pairs.per_principle_per_day) {
+        let (finding, principle) = match reason {
+            Reason::Rule(finding) => (Some(finding.clone()), trace.principle_of(finding)),
+            Reason::Principle(index) => (None, Some(index)),
+        };
+        let rule = finding.as_ref().and_then(|finding| policy.rules.get(finding.rule)).map(|rule| rule.id.as_str());
+        let topic = trace.principle(principle).or(rule).unwrap_or_default();
+        if !spool.admit(&policy.name, topic, policy.pairs.per_principle_per_day) {
             return;
         }
-        let tags = self.tags(trace, course);
-        let (gateway, trace, finding) = (Arc::clone(self), trace.clone(), finding.clone());
-        let ground = (asked.conversation.clone(), asked.tools.clone(), asked.model.clone());
+        let Some(ground) = asked.ground.clone() else { return };
+        let (tags, place) = (self.tags(trace, course), spool.place());
+        let (gateway, trace, model) = (Arc::clone(self), trace.clone(), asked.model.clone());
         tokio::spawn(async move {
+            let (score, label) = finding.as_ref().map_or((None, None), |finding| (finding.score, Some(&finding.label)));
             let (answers, source, critique) = match kept {
                 Kept::Revised { original, revised, critique } => {
-                    let score = gateway.guards.score(&finding.label, &revised).await;
-                    let answers = Answers::Both { chosen: (revised, score), rejected: (original, finding.score) };
-                    (answers, Source::Revision, Some(critique))
+                    let better = match label {
+                        Some(label) => gateway.guards.score(label, &revised).await,
+                        None => None,
+                    };
+                    let answers = Answers::Both { chosen: (revised, better), rejected: (original, score) };
+                    (answers, if finding.is_some() { Source::Revision } else { Source::Shadow }, Some(critique))
                 }
-                Kept::Refused { answer } => (Answers::Refused((answer, finding.score)), Source::Block, None),
+                Kept::Refused { answer } => (Answers::Refused((answer, score)), Source::Block, None),
             };
-            let draft = Draft { critique, tags, ..draft(&trace, &finding, answers, source, ground) };
-            let row = draft.into_row(&|text| gateway.redaction.redact(text));
+            let about = About { source, principle, finding, model, ground };
+            let row = Draft { critique, tags, ..draft(&trace, answers, about) }
+                .into_row(&|text| gateway.redaction.redact(text));
             if let Some(spool) = &gateway.pairs {
                 spool.offer(row);
             }
+            drop(place);
         });
     }
 
@@ -80,42 +99,47 @@ impl Gateway {
 }
 
 impl Trace {
-    /// The id of the principle that a finding's rule stands for.
-    fn principle(&self, finding: &Finding) -> Option<&str> {
+    /// The id of a principle.
+    fn principle(&self, index: Option<usize>) -> Option<&str> {
         let principles = &self.view.policy.constitution.principles;
-        self.principle_of(finding).and_then(|index| principles.get(index)).map(|principle| principle.id.as_str())
+        index.and_then(|index| principles.get(index)).map(|principle| principle.id.as_str())
     }
 }
 
-fn draft(
-    trace: &Trace,
-    finding: &Finding,
-    answers: Answers,
+/// What a row is about.
+struct About {
     source: Source,
-    (prompt, tools, model): (Vec<Value>, Option<Value>, String),
-) -> Draft {
+    principle: Option<usize>,
+    finding: Option<Finding>,
+    model: String,
+    ground: Ground,
+}
+
+fn draft(trace: &Trace, answers: Answers, about: About) -> Draft {
     let policy = &trace.view.policy;
-    let rule = policy.rules.get(finding.rule);
+    let About { source, principle, finding, model, ground } = about;
+    let rate = if source == Source::Shadow { policy.revise.shadow } else { 1.0 };
+    let guards = finding.into_iter().map(|finding| GuardScore {
+        id: policy.rules.get(finding.rule).map_or_else(String::new, |rule| rule.id.clone()),
+        stage: Stage::Output.as_str().to_owned(),
+        score: finding.score,
+        threshold: finding.threshold,
+    });
     Draft {
-        prompt,
+        prompt: ground.messages(),
         answers,
-        tools,
+        tools: ground.tools(),
         request_id: trace.id.clone(),
         source,
-        principle_id: trace.principle(finding).map(str::to_owned),
+        principle_id: trace.principle(principle).map(str::to_owned),
         critique: None,
         policy: policy.name.clone(),
         policy_rev: policy.revision.clone(),
         constitution: policy.constitution.text.clone(),
         model,
         provider: trace.exchange.provider().to_owned(),
-        guards: vec![GuardScore {
-            id: rule.map_or_else(String::new, |rule| rule.id.clone()),
-            stage: Stage::Output.as_str().to_owned(),
-            score: finding.score,
-            threshold: finding.threshold,
-        }],
-        sample_rate: policy.pairs.rate,
+        guards: guards.collect(),
+        sample_rate: policy.pairs.rate.min(rate),
         redaction: REDACTION,
         tags: Vec::new(),
     }

@@ -11,7 +11,7 @@ use crate::guard::{Cleared, Failure, Finding, Outcome};
 use crate::policy::Principle;
 use crate::revision::{Budget, Draft, Reviser, Round, next_principle};
 
-/// An answer that a rule wants revised.
+/// An answer to be criticised and revised.
 pub(super) struct Case<'a> {
     /// The reply that the answer stands in; with each revision in its place, all of it is judged again.
     pub(super) reply: &'a Reply,
@@ -21,8 +21,8 @@ pub(super) struct Case<'a> {
     pub(super) original: &'a str,
     /// The beginning of it that the client has read.
     pub(super) shown: &'a str,
-    /// What the rule found.
-    pub(super) finding: &'a Finding,
+    /// What the rule found; nothing where the answer is revised in the shadow.
+    pub(super) finding: Option<&'a Finding>,
 }
 
 /// An answer that the guards have nothing against any longer.
@@ -32,6 +32,8 @@ pub(super) struct Mended {
     pub(super) text: String,
     /// What the critic said of the original.
     pub(super) critique: String,
+    /// Under which of the policy's principles.
+    pub(super) principle: Option<usize>,
 }
 
 /// How far the rounds have come.
@@ -55,17 +57,24 @@ impl Gateway {
         trace: &Trace,
     ) -> Result<Option<Mended>, Failure> {
         let started = Instant::now();
-        let objection = trace.principle_of(case.finding);
+        let objection = case.finding.and_then(|finding| trace.principle_of(finding));
         let mut progress =
             Progress { answer: case.original.to_owned(), objection, used: Vec::new(), critique: None, best: None };
-        let outcome = match (self.reviser(asked, client, trace), objection) {
-            (Some(reviser), Some(_)) => self.rounds(&reviser, case, asked, trace, &mut progress).await?,
+        let outcome = match self.reviser(asked, client, trace) {
+            Some(reviser) if objection.is_some() || case.finding.is_none() => {
+                self.rounds(&reviser, case, asked, trace, &mut progress).await?
+            }
             _ => "failed",
         };
-        let accepted = progress.best.is_some();
-        self.metrics.revised(&trace.view.policy.name, if accepted { "accepted" } else { outcome }, started.elapsed());
-        let critique = progress.critique.unwrap_or_default();
-        Ok(progress.best.map(|(cleared, text)| Mended { cleared, text, critique }))
+        let outcome = match (case.finding, progress.best.is_some()) {
+            (Some(_), true) => "accepted",
+            (Some(_), false) => outcome,
+            (None, true) => "shadow_revised",
+            (None, false) => "shadow_kept",
+        };
+        self.metrics.revised(&trace.view.policy.name, outcome, started.elapsed());
+        let (critique, principle) = (progress.critique.unwrap_or_default(), progress.used.first().copied());
+        Ok(progress.best.map(|(cleared, text)| Mended { cleared, text, critique, principle }))
     }
 
     /// Runs the rounds; says how they ended, should nothing have come of them.
@@ -77,14 +86,16 @@ impl Gateway {
         trace: &Trace,
         progress: &mut Progress,
     ) -> Result<&'static str, Failure> {
+        let Some(ground) = &asked.ground else { return Ok("failed") };
+        let (conversation, form) = (ground.messages(), ground.output_form());
         let mut budget = Budget::of(reviser.settings);
         for _ in 0..reviser.settings.rounds {
             let Some((index, principle)) = progress.next(trace) else { break };
             let draft = Draft {
-                conversation: &asked.conversation,
+                conversation: &conversation,
                 answer: &progress.answer,
                 shown: case.shown,
-                form: asked.form.as_ref(),
+                form: form.as_ref(),
                 principle,
             };
             let round = reviser.round(&draft, &mut budget).await;
@@ -114,7 +125,8 @@ impl Gateway {
                 progress.best = Some((cleared, progress.answer.clone()));
             }
             Outcome::Revise(_, finding) | Outcome::Block(_, finding) => {
-                progress.objection = trace.principle_of(&finding).or(trace.principle_of(case.finding));
+                let first = || case.finding.and_then(|finding| trace.principle_of(finding));
+                progress.objection = trace.principle_of(&finding).or_else(first);
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
 use super::body::Body;
-use super::keep::{Course, Kept};
+use super::keep::{Course, Kept, Reason};
 use super::record::Exchange;
 use super::revise::{Case, Mended};
 use super::whole::{self, Asked};
@@ -59,7 +59,7 @@ impl Gateway {
         sent: Instant,
     ) -> Response<Body> {
         let headers = upstream::downstream_headers(&answer.headers);
-        if !Guards::looks(&trace.view, Stage::Output) {
+        if !Guards::looks(&trace.view, Stage::Output) && !self.shadows(trace) {
             let body = Body::through(answer.body, Arc::clone(&trace.exchange));
             return whole::event_stream(answer.status, headers, body);
         }
@@ -235,7 +235,7 @@ impl Flow {
             choice: 0,
             original: &objection.original,
             shown: &objection.shown,
-            finding: &objection.finding,
+            finding: Some(&objection.finding),
         };
         let mut work = std::pin::pin!(desk.gateway.mend(&case, &desk.asked, &desk.client, &trace));
         let mut beats = tokio::time::interval(self.heartbeat);
@@ -260,10 +260,16 @@ impl Flow {
             self.rows.clear();
             self.rows.push((finding.clone(), Kept::Refused { answer }, truncated));
         }
+        let (desk, untouched) = (&self.desk, self.rows.is_empty() && !self.guard.has_tool_calls(0));
+        if !aborted && untouched && desk.gateway.shadows(&self.trace) {
+            let truncated = self.guard.is_truncated(0);
+            let course = Course { aborted, truncated, failed_open: self.guard.failed_open() };
+            desk.gateway.shadow(self.guard.said(0), (&desk.asked, &desk.client), &self.trace, course);
+        }
         let cut_off = aborted && !(matches!(end, End::Blocked(_)) && self.guard.complete());
         for (finding, kept, truncated) in self.rows.drain(..) {
             let course = Course { aborted: cut_off, truncated, failed_open: self.guard.failed_open() };
-            self.desk.gateway.keep(&self.desk.asked, &self.trace, &finding, kept, course);
+            self.desk.gateway.keep(&self.desk.asked, &self.trace, Reason::Rule(&finding), kept, course);
         }
     }
 

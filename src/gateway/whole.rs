@@ -5,33 +5,28 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use serde_json::Value;
 
 use super::body::Body;
-use super::keep::{Course, Kept};
+use super::keep::{Course, Kept, Reason};
 use super::refuse::{self, Refusal};
 use super::revise::Case;
 use super::{Gateway, Trace};
-use crate::api::{BlockStyle, Call, Dialect, Limits, Origin, OutputForm, Reply, Transcript};
+use crate::api::{BlockStyle, Call, Dialect, Ground, Limits, Origin, Reply, Transcript};
 use crate::guard::{Finding, Outcome, Stage, View};
 use crate::policy::{Action, Mode, OnStream, OutputBlock};
 use crate::telemetry::StageTimer;
 use crate::upstream;
 
 /// What was asked, as far as the answer needs to know.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) dialect: Dialect,
     pub(super) stream: bool,
     /// Of the answer to come, should it be streamed.
     pub(super) transcript: Transcript,
     pub(super) model: String,
-    /// The conversation as the client sent it; kept only where a rule may revise or a row may be kept.
-    pub(super) conversation: Vec<Value>,
-    /// The tools that the model could call; kept with the conversation.
-    pub(super) tools: Option<Value>,
-    /// What the answer must be where structured output was asked for; kept with the conversation.
-    pub(super) form: Option<OutputForm>,
+    /// What was asked; kept only where a rule may revise or a row may be kept.
+    pub(super) ground: Option<Ground>,
 }
 
 impl Asked {
@@ -42,15 +37,14 @@ impl Asked {
             rules.any(|rule| rule.action == action)
         };
         let revises = acts(Action::Revise) && !(call.stream() && view.policy.revise.on_stream == OnStream::Block);
-        let needed = revises || keeps && (acts(Action::Block) || acts(Action::Revise));
+        let kept = acts(Action::Block) || acts(Action::Revise) || view.policy.revise.shadow > 0.0;
+        let needed = revises || keeps && kept;
         Self {
             dialect: call.dialect(),
             stream: call.stream(),
             transcript: Transcript::of_call(call),
             model: call.model().to_owned(),
-            conversation: if needed { call.messages() } else { Vec::new() },
-            tools: if needed { call.tools() } else { None },
-            form: if revises { call.output_form() } else { None },
+            ground: needed.then(|| call.ground()),
         }
     }
 }
@@ -94,6 +88,10 @@ impl Gateway {
             Outcome::Pass(reply) => {
                 let redacted = trace.redacted(&findings);
                 let mut reply = reply.into_inner();
+                if status.is_success() && self.shadows(trace) && !reply.has_tool_calls(0) {
+                    let course = Course { truncated: reply.is_truncated(0), failed_open, ..Course::default() };
+                    self.shadow(reply.edited_answer(0), (asked, client), trace, course);
+                }
                 let finding = redacted.or(findings.first());
                 if trace.annotates(redacted.is_some())
                     && let Some(finding) = finding
@@ -139,7 +137,7 @@ impl Gateway {
         }
         if let Some(answer) = reply.edited_answer(finding.choice).filter(|answer| !answer.trim().is_empty()) {
             let course = Course { truncated: reply.is_truncated(finding.choice), failed_open, ..Course::default() };
-            self.keep(asked, trace, finding, Kept::Refused { answer }, course);
+            self.keep(asked, trace, Reason::Rule(finding), Kept::Refused { answer }, course);
         }
     }
 
@@ -172,7 +170,7 @@ impl Gateway {
     ) -> Result<(Reply, Option<&'static str>), Refusal> {
         let mended = if let Some(original) = revisable(&reply, &finding, &findings, trace) {
             let case =
-                Case { reply: &reply, choice: finding.choice, original: &original, shown: "", finding: &finding };
+                Case { reply: &reply, choice: finding.choice, original: &original, shown: "", finding: Some(&finding) };
             self.mend(&case, asked, client, trace).await?
         } else {
             self.metrics.revised(&trace.view.policy.name, "failed", Duration::ZERO);
@@ -188,7 +186,7 @@ impl Gateway {
         if let ((Some(original), Some(revised)), false) = (both, reply.has_tool_calls(finding.choice)) {
             let course = Course { truncated: reply.is_truncated(finding.choice), failed_open, ..Course::default() };
             let kept = Kept::Revised { original, revised, critique: mended.critique };
-            self.keep(asked, trace, &finding, kept, course);
+            self.keep(asked, trace, Reason::Rule(&finding), kept, course);
         }
         if trace.annotates(true) {
             accepted.annotate(&trace.notice(&finding, Stage::Output, "revise"));

@@ -161,6 +161,8 @@ pub enum Source {
     Revision,
     /// An answer was blocked.
     Block,
+    /// An answer that no rule objected to was criticised and revised after the client had got it.
+    Shadow,
 }
 
 impl Source {
@@ -169,6 +171,7 @@ impl Source {
         match self {
             Self::Revision => "revision",
             Self::Block => "block",
+            Self::Shadow => "shadow",
         }
     }
 }

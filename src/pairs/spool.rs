@@ -91,6 +91,8 @@ struct Shared {
     pending: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
     caps: Caps,
+    /// Held for each row that is still being made.
+    places: Arc<()>,
 }
 
 impl Spool {
@@ -122,7 +124,9 @@ impl Spool {
             .spawn(move || writer.run(&rows))
             .map_err(SpoolError::Thread)?;
         let (queue, writer) = (RwLock::new(Some(queue)), Mutex::new(Some(writer)));
-        Ok(Self { shared: Arc::new(Shared { queue, writer, pending, metrics, caps: Caps::default() }) })
+        Ok(Self {
+            shared: Arc::new(Shared { queue, writer, pending, metrics, caps: Caps::default(), places: Arc::default() }),
+        })
     }
 
     /// Whether a principle (or, where a rule has none, the rule) may leave another row today. Takes the place if so.
@@ -133,6 +137,16 @@ impl Spool {
             self.shared.metrics.pair_capped(policy, principle);
         }
         admitted
+    }
+
+    /// A place for a row that is still being made: whoever ends the process waits until nobody holds one.
+    pub fn place(&self) -> Arc<()> {
+        Arc::clone(&self.shared.places)
+    }
+
+    /// How many rows are still being made.
+    pub fn expected(&self) -> usize {
+        Arc::strong_count(&self.shared.places) - 1
     }
 
     /// Hands a row to the writer, or drops it and counts that. Never waits for the disk.

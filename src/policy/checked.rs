@@ -333,7 +333,7 @@ pub struct StreamSettings {
 }
 
 /// How a violating answer is revised.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ReviseSettings {
     /// Critiques at most, each with the revision that it asks for; at least 1.
     pub rounds: u32,
@@ -343,6 +343,9 @@ pub struct ReviseSettings {
     pub model: Option<String>,
     /// What happens to an answer that is streamed.
     pub on_stream: OnStream,
+    /// The part of the answers that no rule objects to, in [0, 1], which are criticised and revised after the client has
+    /// got them: for the rows alone.
+    pub shadow: f64,
     /// For all rounds together.
     pub timeout: Duration,
     /// Tokens that critic and reviser may write in all rounds together.

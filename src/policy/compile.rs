@@ -210,7 +210,8 @@ fn revise(source: Source<'_>, written: &schema::Revise, known: &Known) -> Result
     }
     let timeout = source.duration(written.timeout.as_ref(), Duration::from_secs(30))?;
     let max_tokens = source.within(written.max_tokens.as_ref(), 4096, (16, 1 << 20))?;
-    Ok(ReviseSettings { rounds, upstream, model, on_stream: written.on_stream, timeout, max_tokens })
+    let shadow = source.within(written.shadow.as_ref(), 0.0, (0.0, 1.0))?;
+    Ok(ReviseSettings { rounds, upstream, model, on_stream: written.on_stream, shadow, timeout, max_tokens })
 }
 
 fn named_upstream(source: Source<'_>, written: &Spanned<String>, known: &Known) -> Result<String, Problem> {

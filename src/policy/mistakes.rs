@@ -287,7 +287,7 @@ fn revisions_within_bounds() {
                 "revise.upstream: unknown upstream `revisor`, expected one of `openai`, `reviser`; did you mean `reviser`?",
             ],
         ),
-        ("score: 7", "score: 10", "36:87", &["judge.examples[0].score: expected a number from 1 to 9, found 10"]),
+        ("score: 7", "score: 10", "36:86", &["judge.examples[0].score: expected a number from 1 to 9, found 10"]),
         (from, "upstream: reviser", "34:35", &["revise.upstream: another upstream needs a `model`"]),
     ]);
 }

@@ -175,6 +175,8 @@ pub(super) struct Revise {
     #[serde(default)]
     pub(super) on_stream: OnStream,
     #[serde(default, deserialize_with = "written")]
+    pub(super) shadow: Option<Spanned<f64>>,
+    #[serde(default, deserialize_with = "written")]
     pub(super) upstream: Option<Spanned<String>>,
     pub(super) model: Option<Spanned<String>>,
     #[serde(default, deserialize_with = "written")]

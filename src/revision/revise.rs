@@ -176,8 +176,9 @@ fn continued(shown: &str, revision: String) -> String {
     if shown.is_empty() || revision.starts_with(shown) {
         return revision;
     }
-    let ends = shown.ends_with(['.', '!', '?', '…', ',', ';', ':']);
-    let gap = if ends && revision.starts_with(char::is_alphanumeric) { " " } else { "" };
+    let ends = shown.ends_with(['.', '!', '?', '…', ',', ';', ':']) && revision.starts_with(char::is_alphanumeric);
+    let begins_anew = shown.ends_with(char::is_alphanumeric) && revision.starts_with(char::is_uppercase);
+    let gap = if ends || begins_anew { " " } else { "" };
     [shown, gap, &revision].concat()
 }
 
@@ -211,6 +212,7 @@ mod tests {
             ("The sea is wide.", " It is blue.", "The sea is wide. It is blue."),
             ("The sea is wide.", "The sea is wide. It is blue.", "The sea is wide. It is blue."),
             ("The sea is wi", "de and blue.", "The sea is wide and blue."),
+            ("You are a", "I would rather not.", "You are a I would rather not."),
             ("One:", "\n- two", "One:\n- two"),
         ] {
             assert_eq!(continued(shown, revision.to_owned()), whole);
@@ -224,6 +226,7 @@ mod tests {
             upstream: None,
             model: None,
             on_stream: OnStream::Block,
+            shadow: 0.0,
             timeout: Duration::from_secs(1),
             max_tokens: 100,
         };

@@ -617,7 +617,8 @@ impl Metrics {
         }
     }
 
-    /// A critique and revision ended: `accepted`, `unchanged`, `still_violating`, `out_of_budget`, `failed`.
+    /// A critique and revision ended: `accepted`, `unchanged`, `still_violating`, `out_of_budget`, `failed`;
+    /// where no rule had objected, `shadow_revised` or `shadow_kept`.
     pub fn revised(&self, policy: &str, outcome: &'static str, took: Duration) {
         self.revision_outcomes.with_label_values(&[policy, outcome]).inc();
         self.revision_duration.with_label_values(&[policy]).observe(took.as_secs_f64());

@@ -143,9 +143,9 @@ impl Upstream {
         self.aside
     }
 
-    /// Whether clients bring keys of their own, which are passed on.
-    pub fn forwards_client_key(&self) -> bool {
-        matches!(self.key, Key::Clients)
+    /// Whether calls are paid for by a key of ours, and not by the client's.
+    pub fn has_own_key(&self) -> bool {
+        matches!(self.key, Key::Ours(..))
     }
 
     /// Posts `body` to the dialect's `path` with what may pass of the client's headers, and waits for the head of the

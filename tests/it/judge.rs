@@ -61,7 +61,8 @@ async fn judged(
     std::fs::create_dir(at("policies")).unwrap();
     std::fs::write(at("policies/test.yaml"), POLICY).unwrap();
     std::fs::write(at("wardline.yaml"), config).unwrap();
-    std::fs::write(at("people.jsonl"), rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
+    let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+    std::fs::write(at("people.jsonl"), lines.join("\n") + "\n").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_wardline"));
     command.arg("judge").args(["--jobs", "1"]).args(more);
     command.arg("--data").arg(at("people.jsonl")).arg("--config").arg(at("wardline.yaml"));

@@ -375,6 +375,28 @@ def test_revision_that_is_no_better_is_blocked(revising, script, tap):
     assert len(said.received()) == 3 and len(revising.pairs()) == before
 
 
+def test_stream_is_repaired_from_what_was_read(gateways, script, tap):
+    gateway, said = gateways("repairing"), script("toxic-late")
+    with client(gateway.url, tap).chat.completions.stream(model=said.model, messages=QUESTION) as stream:
+        for event in stream:
+            if event.type == "content.delta" and SAID["cue"] in event.snapshot:
+                said.go()
+        (choice,) = stream.get_final_completion().choices
+    shown, revised = choice.message.content.split(SAID["revised"])
+    assert (choice.finish_reason, revised) == ("stop", "") and innocent(tap.text)
+    assert SAID["cue"] in shown and SAID["harmless"].startswith(shown.strip())
+    _asked, critic, reviser = said.received()
+    assert json.loads(critic.body["messages"][-1]["content"])["answer"] == SAID["harmless"] + SAID["toxic"]
+    assert json.loads(reviser.body["messages"][-1]["content"])["shown"].strip() == shown.strip()
+
+
+def test_held_stream_is_revised_whole(gateways, script, tap):
+    gateway, said = gateways("holding"), script("toxic")
+    with client(gateway.url, tap).chat.completions.stream(model=said.model, messages=QUESTION) as stream:
+        (choice,) = stream.get_final_completion().choices
+    assert (choice.message.content, choice.finish_reason) == (SAID["revised"], "stop") and innocent(tap.text)
+
+
 # -- faults
 
 

@@ -195,6 +195,30 @@ def test_blocked_from_the_first_word_of_a_stream(guarded, script, tap):
     assert innocent(tap.text) and kinds(tap.text)[-1] == "message_stop"
 
 
+def test_stream_is_repaired_from_what_was_read(gateways, script, tap):
+    gateway, said = gateways("repairing"), script("toxic-late")
+    read = ""
+    with client(gateway.url, tap).messages.stream(model=said.model, **QUESTION) as stream:
+        for text in stream.text_stream:
+            read += text
+            if SAID["cue"] in read:
+                said.go()
+        message = stream.get_final_message()
+    (block,) = message.content
+    shown, revised = block.text.split(SAID["revised"])
+    assert (message.stop_reason, revised) == ("end_turn", "") and innocent(tap.text)
+    assert SAID["cue"] in shown and SAID["harmless"].startswith(shown.strip())
+    assert message.usage.output_tokens == SAID["usage"]["output"]
+
+
+def test_held_stream_is_revised_whole(gateways, script, tap):
+    gateway, said = gateways("holding"), script("toxic")
+    with client(gateway.url, tap).messages.stream(model=said.model, **QUESTION) as stream:
+        message = stream.get_final_message()
+    assert ([block.text for block in message.content], message.stop_reason) == ([SAID["revised"]], "end_turn")
+    assert innocent(tap.text)
+
+
 def test_blocked_in_the_middle_of_a_stream(guarded, script, tap):
     said = script("toxic-late")
     stream = client(guarded.url, tap).messages.create(model=said.model, stream=True, **QUESTION)

@@ -274,6 +274,8 @@ def opinion(role: str, question: str, script: Script) -> str:
     """What critic and reviser answer. A document that is not as agreed gets no usable answer."""
     material = json.loads(question)
     agreed = {"principle", "request", "conversation", "answer"} | ({"critique"} if role == REVISER else set())
+    if role == REVISER and "shown" in material:
+        agreed |= {"shown"}
     if set(material) != agreed:
         return f"expected {sorted(agreed)}, found {sorted(material)}"
     if role == CRITIC:

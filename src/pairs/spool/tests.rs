@@ -89,6 +89,19 @@ fn a_row_longer_than_a_file_is_dropped_and_the_rest_goes_on() {
 }
 
 #[test]
+fn rows_in_the_making_are_expected() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::start(&config(dir.path()), metrics()).unwrap();
+    let (one, two) = (spool.place(), spool.clone().place());
+    assert_eq!(spool.expected(), 2);
+    drop(one);
+    assert_eq!(spool.expected(), 1);
+    drop(two);
+    assert_eq!(spool.expected(), 0);
+    spool.close();
+}
+
+#[test]
 fn unpaired_rows_have_files_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::start(&config(dir.path()), metrics()).unwrap();
@@ -167,6 +180,7 @@ fn a_full_queue_drops_and_counts() {
             pending,
             metrics: Arc::clone(&metrics),
             caps: Caps::default(),
+            places: Arc::default(),
         }),
     };
     (0..5).for_each(|i| spool.offer(pair(i)));

@@ -1,6 +1,7 @@
 //! Critique, revision, and the row that it leaves.
 
 mod rounds;
+mod shadow;
 mod streams;
 
 use serde_json::{Value, json};

@@ -1,0 +1,51 @@
+//! Critique and revision in the shadow: the client has got the original, and the rows get a pair.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::keep::{Course, Kept, Reason};
+use super::revise::Case;
+use super::whole::Asked;
+use super::{Gateway, Trace};
+use crate::api::Reply;
+use crate::pairs;
+
+impl Gateway {
+    /// Whether this request's answer is revised in the shadow, should no rule object to it. Nobody's key but ours pays
+    /// for what the client did not ask for.
+    pub(super) fn shadows(&self, trace: &Trace) -> bool {
+        let policy = &trace.view.policy;
+        let name = policy.revise.upstream.as_deref().unwrap_or(trace.exchange.provider());
+        policy.revise.shadow > 0.0
+            && !policy.constitution.principles.is_empty()
+            && self.keeps(trace)
+            && pairs::sampled(&trace.id, policy.revise.shadow)
+            && self.upstreams.iter().any(|upstream| upstream.name() == name && upstream.has_own_key())
+    }
+
+    /// Criticises and revises an answer that the client gets as it is. Returns at once.
+    pub(super) fn shadow(
+        self: &Arc<Self>,
+        answer: Option<String>,
+        (asked, client): (&Asked, &HeaderMap),
+        trace: &Trace,
+        course: Course,
+    ) {
+        let Some(answer) = answer.filter(|answer| !answer.trim().is_empty()) else { return };
+        let (gateway, asked, client, trace) = (Arc::clone(self), asked.clone(), client.clone(), trace.clone());
+        let place = self.pairs.as_ref().map(pairs::Spool::place);
+        tokio::spawn(async move {
+            let Ok(reply) = Reply::of_text(&answer) else { return };
+            let case = Case { reply: &reply, choice: 0, original: &answer, shown: "", finding: None };
+            // What fails here fails for nobody; it is counted and logged.
+            if let Ok(Some(mended)) = gateway.mend(&case, &asked, &client, &trace).await
+                && let Some(principle) = mended.principle
+            {
+                let kept = Kept::Revised { original: answer, revised: mended.text, critique: mended.critique };
+                gateway.keep(&asked, &trace, Reason::Principle(principle), kept, course);
+            }
+            drop(place);
+        });
+    }
+}
