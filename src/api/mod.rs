@@ -7,14 +7,18 @@
 
 mod anthropic;
 mod call;
+mod completions;
 mod dialect;
+mod echo;
 mod error;
 mod event;
+mod inputs;
 pub mod json;
 mod notice;
 mod openai;
 pub mod render;
 mod reply;
+mod responses;
 mod segment;
 pub mod sse;
 #[cfg(test)]
@@ -23,9 +27,11 @@ mod transcript;
 mod vocabulary;
 
 pub use call::{Call, InjectRole, OutputForm};
-pub use dialect::{Dialect, Limits, Origin, UnknownOrigin};
+pub use dialect::{Dialect, Family, Limits, Origin, UnknownOrigin};
+pub use echo::Echo;
 pub use error::ReadError;
 pub use event::{Channel, Close, Delta, Event, Finish, Lane};
+pub use inputs::Assessment;
 pub use notice::{BlockStyle, Notice, Usage};
 pub use reply::Reply;
 pub use segment::Segment;

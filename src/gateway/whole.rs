@@ -26,6 +26,8 @@ pub(super) struct Asked {
     /// Of the answer to come, should it be streamed.
     pub(super) transcript: Transcript,
     pub(super) model: String,
+    /// How the answer is read.
+    pub(super) limits: Limits,
     /// The conversation as the client sent it; kept only where a rule may revise or a row may be kept.
     pub(super) conversation: Vec<Value>,
     /// The tools that the model could call; kept with the conversation.
@@ -48,9 +50,27 @@ impl Asked {
             stream: call.stream(),
             transcript: Transcript::of_call(call),
             model: call.model().to_owned(),
+            limits: Limits::default(),
             conversation: if needed { call.messages() } else { Vec::new() },
             tools: if needed { call.tools() } else { None },
             form: if revises { call.output_form() } else { None },
+        }
+    }
+}
+
+impl Asked {
+    /// A request without a body.
+    pub(super) fn list(dialect: Dialect) -> Self {
+        let (transcript, limits) = (Transcript::new(dialect, false), Limits::default());
+        Self {
+            dialect,
+            stream: false,
+            transcript,
+            model: String::new(),
+            limits,
+            conversation: Vec::new(),
+            tools: None,
+            form: None,
         }
     }
 }
@@ -84,7 +104,7 @@ impl Gateway {
         let (status, headers) = (answer.status, upstream::downstream_headers(&answer.headers));
         let body = self.read(answer).await;
         trace.exchange.upstream_done(sent, if status.is_success() && body.is_ok() { "" } else { "error" });
-        let reply = reply(asked.dialect, status, body?)?;
+        let reply = reply(asked.dialect, status, body?, &asked.limits)?;
         trace.exchange.used(reply.usage());
         let timer = StageTimer::start();
         let verdict = self.guards.output(&trace.view, reply).await?;
@@ -106,6 +126,7 @@ impl Gateway {
                 }
                 (reply, redacted.map(|_| "redact"))
             }
+            Outcome::Block(..) | Outcome::Revise(..) if !asked.dialect.is_answered() => return Err(Refusal::withheld()),
             Outcome::Block(reply, finding) => {
                 self.keep_refused(&reply, &finding, failed_open, asked, trace);
                 (trace.block(reply, &finding, &findings), Some("block"))
@@ -198,10 +219,9 @@ impl Gateway {
 }
 
 /// The answer as a guard reads it. An upstream's error body is read as text throughout: it may quote the prompt.
-fn reply(dialect: Dialect, status: StatusCode, body: Bytes) -> Result<Reply, Refusal> {
-    let limits = Limits::default();
+fn reply(dialect: Dialect, status: StatusCode, body: Bytes, limits: &Limits) -> Result<Reply, Refusal> {
     let read =
-        if status.is_success() { Reply::read(dialect, body, &limits) } else { Reply::read_any(dialect, body, &limits) };
+        if status.is_success() { Reply::read(dialect, body, limits) } else { Reply::read_any(dialect, body, limits) };
     read.map_err(|error| Refusal::unreadable_answer(error.kind()))
 }
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod census;
+mod dialects;
 mod faults;
 mod judge;
 mod layers;
@@ -9,6 +11,7 @@ mod lifecycle;
 mod pairs;
 mod process;
 mod reload;
+mod responses;
 mod revision;
 mod streaming;
 mod strict;
