@@ -130,7 +130,7 @@ impl Config {
         if written.upstreams.is_empty() {
             return senseless("upstreams", "expected at least one upstream");
         }
-        for provider in [upstream::Provider::OpenAi, upstream::Provider::Anthropic] {
+        for provider in upstream::Provider::ALL {
             let serves = |upstream: &&upstream::Config| upstream.dialect == provider && !upstream.aside;
             if written.upstreams.values().filter(serves).count() > 1 {
                 let reason = format!(

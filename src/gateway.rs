@@ -6,6 +6,7 @@
 //! One snapshot is taken at the door and carried to the last byte. A block is an outcome; what is broken becomes an
 //! error answer in `refuse`, in the client's own dialect.
 
+mod aside;
 mod body;
 mod intake;
 mod keep;
@@ -13,6 +14,7 @@ mod race;
 mod record;
 mod refuse;
 mod revise;
+mod routes;
 mod shadow;
 mod status;
 mod stream;
@@ -23,14 +25,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 pub use body::Body;
+use intake::Arrival;
 use record::Exchange;
 use refuse::Refusal;
+pub use routes::{Kind, ROUTES, Route};
 
-use crate::api::{Call, Dialect, InjectRole, Limits, Notice, render};
+use crate::api::{Call, Dialect, Family, InjectRole, Limits, Notice, render};
 use crate::guard::{Admission, Armed, Cleared, Finding, Guards, Outcome, PatternSet, Stage, Tenant, View};
 use crate::pairs::Spool;
 use crate::policy::{Action, Annotate, Disclose, InputBlock, Mode, Role, Store};
@@ -93,17 +98,20 @@ impl Gateway {
         let started = Instant::now();
         let id = format!("req_{}", uuid::Uuid::now_v7().simple());
         let (dialect, method) = (intake::dialect_of(&request), intake::method_of(&request));
-        let (outcome, route) = match intake::route(&request) {
-            Ok(route) => (self.exchange(route, request, &id, started).await, route.route()),
-            Err(refusal) => (Err(refusal), "none"),
+        let (outcome, route) = match intake::arrive(&request) {
+            Ok(arrival) => (self.exchange(&arrival, request, &id, started).await, arrival.dialect.route()),
+            Err(refusal) => {
+                let route = refusal.route();
+                (Err(refusal), route)
+            }
         };
         let mut response = outcome.unwrap_or_else(|refusal| {
             tracing::info!(request_id = id, route, status = refusal.status().as_u16(), "refused");
             refusal.into_response(dialect, &id)
         });
-        let name = match dialect {
-            Dialect::OpenAiChat => "x-request-id",
-            Dialect::AnthropicMessages => "request-id",
+        let name = match dialect.family() {
+            Family::OpenAi => "x-request-id",
+            Family::Anthropic => "request-id",
         };
         if let Ok(value) = HeaderValue::try_from(id) {
             response.headers_mut().insert(HeaderName::from_static(name), value);
@@ -114,19 +122,26 @@ impl Gateway {
 
     async fn exchange(
         self: &Arc<Self>,
-        dialect: Dialect,
+        arrival: &Arrival,
         request: Request<Incoming>,
         id: &str,
         started: Instant,
     ) -> Result<Response<Body>, Refusal> {
+        let dialect = arrival.dialect;
+        match dialect {
+            Dialect::OpenAiModerations => return self.moderate(request, id, started).await,
+            Dialect::OpenAiModels | Dialect::AnthropicModels => return self.list(arrival, request, id, started).await,
+            _ => {}
+        }
         let view = self.policies.snapshot();
-        let upstream = self.upstream(dialect)?;
+        let upstream = self.upstream(arrival.route.provider)?;
         let (head, body) = intake::collect(request, &self.config).await?;
         if let Some(sdk) = intake::retried_by(&head) {
             self.metrics.client_retried(sdk);
         }
         let timer = StageTimer::start();
-        let mut call = Call::read(dialect, body, &Limits::default())
+        let limits = Limits { deployment: arrival.deployment.clone(), ..Limits::default() };
+        let mut call = Call::read(dialect, body, &limits)
             .inspect_err(|error| self.metrics.unscannable(dialect.route(), error.kind()))?;
         call.inject(&view.policy.constitution.text, role(view.policy.inject));
         timer.stop(&self.metrics, dialect.route(), "parse");
@@ -134,7 +149,9 @@ impl Gateway {
 
         let tenant = tenant(upstream, &head);
         let call = match self.guards.admit(&view, tenant, call) {
-            Admission::Race(raced) => return self.race(upstream, raced, head, (view, exchange, id)).await,
+            Admission::Race(raced) => {
+                return self.race((upstream, &arrival.target), raced, head, (view, exchange, id)).await;
+            }
             Admission::Gate(call) => call,
         };
         let timer = StageTimer::start();
@@ -144,7 +161,7 @@ impl Gateway {
         let trace = Trace { view, exchange, id: id.to_owned(), input: verdict.findings, failed_open, replayed };
         let mut response = match verdict.outcome {
             Outcome::Block(call, finding) | Outcome::Revise(call, finding) => trace.input_blocked(&call, &finding),
-            Outcome::Pass(call) => self.forward(upstream, call, head, &trace).await?,
+            Outcome::Pass(call) => self.forward(upstream, &arrival.target, call, head, &trace).await?,
         };
         trace.head(&mut response);
         Ok(response)
@@ -154,14 +171,17 @@ impl Gateway {
     async fn forward(
         self: &Arc<Self>,
         upstream: &Upstream,
+        target: &PathAndQuery,
         call: Cleared<Call>,
         headers: HeaderMap,
         trace: &Trace,
     ) -> Result<Response<Body>, Refusal> {
         let call = call.into_inner();
-        let asked = whole::Asked::of(&call, &trace.view, self.keeps(trace));
+        let mut asked = whole::Asked::of(&call, &trace.view, self.keeps(trace));
+        let body = call.into_body();
+        asked.expect_echo(&body);
         let sent = Instant::now();
-        let answer = upstream.send(asked.dialect.path(), &headers, call.into_body()).await;
+        let answer = upstream.send(target, &headers, body).await;
         self.receive(answer, (asked, headers), (trace, sent)).await
     }
 
@@ -179,14 +199,13 @@ impl Gateway {
             }
             return Ok(self.stream(answer, (asked, headers), trace, sent));
         }
+        if asked.dialect == Dialect::OpenAiEmbeddings && answer.status.is_success() {
+            return aside::numbers(answer, trace);
+        }
         self.whole(answer, &asked, &headers, trace, sent).await
     }
 
-    fn upstream(&self, dialect: Dialect) -> Result<&Upstream, Refusal> {
-        let provider = match dialect {
-            Dialect::OpenAiChat => Provider::OpenAi,
-            Dialect::AnthropicMessages => Provider::Anthropic,
-        };
+    fn upstream(&self, provider: Provider) -> Result<&Upstream, Refusal> {
         let found = self.upstreams.iter().find(|upstream| upstream.provider() == provider && !upstream.is_aside());
         found.ok_or_else(|| Refusal::no_upstream(provider.as_str()))
     }
@@ -196,6 +215,12 @@ impl Gateway {
         let model = known.map_or("other", String::as_str);
         let presence = self.presence.get(call.dialect().route()).cloned().unwrap_or_default();
         Exchange::new(&self.metrics, &presence, call.dialect(), upstream.name(), model, started)
+    }
+
+    /// The same of a request that names no model.
+    fn note(&self, dialect: Dialect, provider: &str, started: Instant) -> Exchange {
+        let presence = self.presence.get(dialect.route()).cloned().unwrap_or_default();
+        Exchange::new(&self.metrics, &presence, dialect, provider, "other", started)
     }
 
     /// What is counted; requests under way are counted here and now.
@@ -265,6 +290,7 @@ impl Trace {
     fn input_blocked(&self, call: &Call, finding: &Finding) -> Response<Body> {
         let notice = self.notice(finding, Stage::Input, "block");
         let mut response = match self.view.policy.respond.on_input_block {
+            _ if !call.dialect().is_answered() => refuse::blocked(call.dialect(), &notice),
             InputBlock::Error => refuse::blocked(call.dialect(), &notice),
             InputBlock::Refusal if call.stream() => {
                 let body = Body::whole(render::refusal_stream(call, &notice));

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use crate::api::dialect::{Dialect, Limits};
 use crate::api::error::ReadError;
 use crate::api::ground::Ground;
-use crate::api::json::{Edits, Json, Mode, Value};
+use crate::api::json::{Edits, Json, Kind, Mode, Value};
 use crate::api::segment::Segment;
 use crate::api::turn::Silenced;
-use crate::api::{anthropic, openai};
+use crate::api::{anthropic, completions, inputs, openai, responses};
 
 /// The role under which a constitution is written into a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +52,14 @@ impl Call {
         let doc = Json::parse(body, Mode::Request, limits)?;
         let (head, segments) = match dialect {
             Dialect::OpenAiChat => openai::read_call(&doc, limits)?,
-            Dialect::AnthropicMessages => anthropic::read_call(&doc, limits)?,
+            Dialect::OpenAiResponses => responses::read_call(&doc, limits)?,
+            Dialect::OpenAiCompletions => completions::read_call(&doc, limits)?,
+            Dialect::OpenAiEmbeddings | Dialect::OpenAiModerations | Dialect::OpenAiModels => {
+                inputs::read_call(dialect, &doc, limits)?
+            }
+            Dialect::AnthropicMessages | Dialect::AnthropicTokens | Dialect::AnthropicModels => {
+                anthropic::read_call(&doc, limits)?
+            }
         };
         let silenced = Silenced::default();
         Ok(Call { dialect, doc, head, segments, redactions: BTreeMap::new(), silenced, injection: None })
@@ -99,6 +106,11 @@ impl Call {
         Ground::new(self.dialect, self.redacted())
     }
 
+    /// The texts of a request for moderation, one a result.
+    pub fn inputs(&self) -> Vec<String> {
+        inputs::inputs(self.doc.root())
+    }
+
     /// Puts a constitution before everything the client sends; the client's own system text stays. An empty one changes
     /// nothing, and a second one takes the place of the first.
     pub fn inject(&mut self, constitution: &str, role: InjectRole) {
@@ -129,7 +141,13 @@ impl Call {
         if let Some((constitution, role)) = &self.injection {
             match self.dialect {
                 Dialect::OpenAiChat => openai::inject(&self.doc, constitution, *role, &mut edits),
-                Dialect::AnthropicMessages => anthropic::inject(&self.doc, constitution, &mut edits),
+                Dialect::OpenAiResponses => responses::inject(&self.doc, constitution, &mut edits),
+                Dialect::OpenAiCompletions => completions::inject(&self.doc, constitution, &mut edits),
+                Dialect::AnthropicMessages | Dialect::AnthropicTokens => {
+                    anthropic::inject(&self.doc, constitution, &mut edits);
+                }
+                // No model reads these as instructions.
+                _ => {}
             }
         }
         self.doc.apply(&edits)
@@ -173,6 +191,52 @@ pub(crate) fn required_string(object: Value<'_>, key: &str) -> Result<String, Re
         Some(_) => Err(ReadError::wrong_value(key, value, "a non-empty string")),
         None => Err(ReadError::wrong_type(key, value, "a string")),
     }
+}
+
+/// The member `model`, unless the path names it.
+pub(crate) fn model(root: Value<'_>, limits: &Limits) -> Result<String, ReadError> {
+    limits.deployment.clone().map_or_else(|| required_string(root, "model"), Ok)
+}
+
+/// The most answers that one request may ask for (the API's own limit).
+const MAX_CHOICES: u64 = 128;
+
+/// The member `n`; 1 where it is absent or null.
+pub(crate) fn choices(root: Value<'_>) -> Result<u32, ReadError> {
+    let Some(n) = member(root, "n") else { return Ok(1) };
+    n.as_u64()
+        .filter(|n| (1..=MAX_CHOICES).contains(n))
+        .and_then(|n| u32::try_from(n).ok())
+        .ok_or_else(|| ReadError::wrong_type("n", n, "an integer from 1 to 128"))
+}
+
+/// `stream_options.include_usage`
+pub(crate) fn include_usage(root: Value<'_>) -> Result<bool, ReadError> {
+    match member(root, "stream_options") {
+        None => Ok(false),
+        Some(options) if options.is_object() => optional_bool(options, "include_usage", "stream_options.include_usage"),
+        Some(options) => Err(ReadError::wrong_type("stream_options", options, "an object")),
+    }
+}
+
+/// A member that is a string or an array of strings, each with its place. Token ids are text that nobody here can read.
+pub(crate) fn texts_only<'a>(root: Value<'a>, key: &str) -> Result<Vec<(Value<'a>, String)>, ReadError> {
+    let value = root.get(key).ok_or_else(|| ReadError::missing(key, root))?;
+    if value.as_str().is_some() {
+        return Ok(vec![(value, key.to_owned())]);
+    }
+    if !value.is_array() {
+        return Err(ReadError::wrong_type(key, value, "a string or an array of strings"));
+    }
+    let items = required_items(root, key)?.items().enumerate().map(|(at, item)| {
+        let place = format!("{key}[{at}]");
+        match item.kind() {
+            Kind::String => Ok((item, place)),
+            Kind::Number | Kind::Array => Err(ReadError::tokens(place, item)),
+            _ => Err(ReadError::wrong_type(place, item, "a string")),
+        }
+    });
+    items.collect()
 }
 
 /// A boolean member; false where it is absent or null.

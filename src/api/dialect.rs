@@ -2,38 +2,118 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A wire dialect: one request shape, one answer shape, one stream shape.
+use crate::api::echo::Echo;
+
+/// A wire dialect: one request shape, one answer shape and, where it streams, one stream shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// `OpenAI` Chat Completions, `POST /v1/chat/completions`.
     OpenAiChat,
+    /// `OpenAI` Responses, `POST /v1/responses`.
+    OpenAiResponses,
+    /// `OpenAI` legacy Completions, `POST /v1/completions`.
+    OpenAiCompletions,
+    /// `OpenAI` Embeddings, `POST /v1/embeddings`: texts up, numbers down.
+    OpenAiEmbeddings,
+    /// `OpenAI` Moderations, `POST /v1/moderations`: answered here.
+    OpenAiModerations,
+    /// `OpenAI` Models, `GET /v1/models`: no request body.
+    OpenAiModels,
     /// Anthropic Messages, `POST /v1/messages`.
     AnthropicMessages,
+    /// Anthropic token counting, `POST /v1/messages/count_tokens`: the request of Messages, a number for an answer.
+    AnthropicTokens,
+    /// Anthropic Models, `GET /v1/models`: no request body.
+    AnthropicModels,
+}
+
+/// Whose conventions hold for errors and request ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// `{"error":{…}}`, `x-request-id`.
+    OpenAi,
+    /// `{"type":"error","error":{…}}`, `request-id`.
+    Anthropic,
 }
 
 impl Dialect {
     /// Every dialect.
-    pub const ALL: [Dialect; 2] = [Dialect::OpenAiChat, Dialect::AnthropicMessages];
+    pub const ALL: [Dialect; 9] = [
+        Dialect::OpenAiChat,
+        Dialect::OpenAiResponses,
+        Dialect::OpenAiCompletions,
+        Dialect::OpenAiEmbeddings,
+        Dialect::OpenAiModerations,
+        Dialect::OpenAiModels,
+        Dialect::AnthropicMessages,
+        Dialect::AnthropicTokens,
+        Dialect::AnthropicModels,
+    ];
+
+    /// The dialects in which a model answers with text, whole or streamed.
+    pub const ANSWERED: [Dialect; 4] =
+        [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::OpenAiCompletions, Dialect::AnthropicMessages];
 
     /// A short fixed name, fit for a metric label.
     pub fn route(self) -> &'static str {
         match self {
             Dialect::OpenAiChat => "chat",
+            Dialect::OpenAiResponses => "responses",
+            Dialect::OpenAiCompletions => "completions",
+            Dialect::OpenAiEmbeddings => "embeddings",
+            Dialect::OpenAiModerations => "moderations",
+            Dialect::OpenAiModels | Dialect::AnthropicModels => "models",
             Dialect::AnthropicMessages => "messages",
+            Dialect::AnthropicTokens => "count_tokens",
         }
     }
 
-    /// The one path that speaks it.
+    /// The path that speaks it at the provider's own address.
     pub fn path(self) -> &'static str {
         match self {
             Dialect::OpenAiChat => "/v1/chat/completions",
+            Dialect::OpenAiResponses => "/v1/responses",
+            Dialect::OpenAiCompletions => "/v1/completions",
+            Dialect::OpenAiEmbeddings => "/v1/embeddings",
+            Dialect::OpenAiModerations => "/v1/moderations",
+            Dialect::OpenAiModels | Dialect::AnthropicModels => "/v1/models",
             Dialect::AnthropicMessages => "/v1/messages",
+            Dialect::AnthropicTokens => "/v1/messages/count_tokens",
         }
     }
 
-    /// The dialect of exactly this path.
-    pub fn from_path(path: &str) -> Option<Dialect> {
-        Dialect::ALL.into_iter().find(|dialect| dialect.path() == path)
+    /// Whose conventions it follows.
+    pub fn family(self) -> Family {
+        match self {
+            Dialect::AnthropicMessages | Dialect::AnthropicTokens | Dialect::AnthropicModels => Family::Anthropic,
+            _ => Family::OpenAi,
+        }
+    }
+
+    /// What OpenTelemetry's generative-AI conventions call the operation, or the nearest to it.
+    pub fn operation(self) -> &'static str {
+        match self {
+            Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::AnthropicMessages => "chat",
+            Dialect::OpenAiCompletions => "text_completion",
+            Dialect::OpenAiEmbeddings => "embeddings",
+            Dialect::OpenAiModerations => "moderation",
+            Dialect::OpenAiModels | Dialect::AnthropicModels => "list_models",
+            Dialect::AnthropicTokens => "count_tokens",
+        }
+    }
+
+    /// The member of a request that holds the prompt.
+    pub fn prompt(self) -> &'static str {
+        match self {
+            Dialect::OpenAiResponses | Dialect::OpenAiEmbeddings | Dialect::OpenAiModerations => "input",
+            Dialect::OpenAiCompletions => "prompt",
+            _ => "messages",
+        }
+    }
+
+    /// Whether a model answers with text.
+    pub fn is_answered(self) -> bool {
+        Dialect::ANSWERED.contains(&self)
     }
 }
 
@@ -112,8 +192,8 @@ impl std::str::FromStr for Origin {
 #[error("unknown origin")]
 pub struct UnknownOrigin;
 
-/// Caps on what is read of one document.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How a document is read: caps, and what is known of it beforehand.
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Containers within containers.
     pub depth: usize,
@@ -121,10 +201,14 @@ pub struct Limits {
     pub nodes: usize,
     /// Lets images, audio and files pass although nothing here can judge them.
     pub allow_media: bool,
+    /// The model, where the path names it and the body need not.
+    pub deployment: Option<String>,
+    /// What an answer may repeat of its request without being judged again.
+    pub echo: Echo,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { depth: 64, nodes: 200_000, allow_media: false }
+        Limits { depth: 64, nodes: 200_000, allow_media: false, deployment: None, echo: Echo::default() }
     }
 }

@@ -18,7 +18,7 @@ pub struct ReadError {
 
 impl ReadError {
     /// A short fixed name, fit for a metric label: `duplicate_key`, `depth`, `not_utf8`, `bom`, `number`, `type`,
-    /// `missing`, `value`, `unscannable` and so on.
+    /// `missing`, `value`, `unscannable`, `stored_state` and so on.
     pub fn kind(&self) -> &'static str {
         self.kind
     }
@@ -62,6 +62,20 @@ impl ReadError {
         let place = place.into();
         let message = format!("{place} holds media, which this gateway cannot inspect; send text.");
         ReadError { kind: "unscannable", at: value.span().start, message, place }
+    }
+
+    /// Text that is written as the numbers of a vocabulary.
+    pub(crate) fn tokens(place: impl Into<String>, value: Value<'_>) -> ReadError {
+        let place = place.into();
+        let message = format!("{place} holds token ids, which this gateway cannot inspect; send text.");
+        ReadError { kind: "unscannable", at: value.span().start, message, place }
+    }
+
+    /// A reference to text that never passed here. `what` reads as in "stands for {what}".
+    pub(crate) fn stored(place: impl Into<String>, value: Value<'_>, what: &str) -> ReadError {
+        let place = place.into();
+        let message = format!("{place} stands for {what}, which this gateway has not seen; send the text itself.");
+        ReadError { kind: "stored_state", at: value.span().start, message, place }
     }
 }
 

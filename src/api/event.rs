@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::api::dialect::{Dialect, Limits};
+use crate::api::dialect::{Dialect, Family, Limits};
 use crate::api::error::ReadError;
 use crate::api::json::{Edits, Json, Mode, NodeId, Value};
 use crate::api::notice::Usage;
@@ -10,7 +10,7 @@ use crate::api::reply::is_cut;
 use crate::api::segment::texts;
 use crate::api::sse::Frame;
 use crate::api::vocabulary;
-use crate::api::{anthropic, openai};
+use crate::api::{anthropic, completions, openai, responses};
 
 /// What kind of text a delta adds to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +21,8 @@ pub enum Channel {
     Refusal,
     /// The model's thinking.
     Reasoning,
+    /// A summary of the model's thinking.
+    Summary,
     /// Name and arguments of one tool call, by its index.
     ToolArgs(u32),
     /// Any other text; each delta stands for itself.
@@ -32,8 +34,19 @@ pub enum Channel {
 pub struct Lane {
     /// Which of several answers; 0 for text that belongs to none.
     pub choice: u32,
+    /// Which output item of a `response`; 0 in other dialects.
+    pub item: u32,
+    /// Which part of that item; 0 in other dialects.
+    pub part: u32,
     /// What kind of text.
     pub channel: Channel,
+}
+
+impl Lane {
+    /// A lane of an answer that is not made of items.
+    pub fn of(choice: u32, channel: Channel) -> Lane {
+        Lane { choice, item: 0, part: 0, channel }
+    }
 }
 
 /// A piece of text that an event brings.
@@ -43,6 +56,8 @@ pub struct Delta {
     pub lane: Lane,
     /// The text, unescaped. On a tool-call lane it is a fragment of JSON text.
     pub text: String,
+    /// True where the dialect repeats here what the lane has had already: the text so far, its beginning or its end.
+    pub copy: bool,
     /// The string it came from; none for text beside the data (comments, ids).
     node: Option<NodeId>,
 }
@@ -52,6 +67,10 @@ pub struct Delta {
 pub enum Close {
     /// Every lane of one choice that is open now.
     Choice(u32),
+    /// Every lane of one output item.
+    Item(u32),
+    /// One lane.
+    Lane(Lane),
     /// Every lane.
     All,
 }
@@ -114,49 +133,54 @@ impl Event {
             Some(data) if !data.trim_ascii().is_empty() => data,
             _ => return Ok(event),
         };
-        if dialect == Dialect::OpenAiChat && data.trim_ascii() == b"[DONE]" {
-            event.terminal = true;
+        if dialect.family() == Family::OpenAi && data.trim_ascii() == b"[DONE]" {
+            // A stream of the Responses API has said before this whether it is whole.
+            event.terminal = dialect != Dialect::OpenAiResponses;
             event.closes.push(Close::All);
             return Ok(event);
         }
         let doc = Json::parse(data, Mode::Response, limits)?;
         let mut sift = Sift { taken: vec![false; doc.len()], deltas: std::mem::take(&mut event.deltas) };
+        let name = event.frame.event.clone();
         match dialect {
             Dialect::OpenAiChat => openai::read_event(doc.root(), &mut sift, &mut event, limits)?,
+            Dialect::OpenAiCompletions => completions::read_event(doc.root(), &mut sift, &mut event),
+            Dialect::OpenAiResponses => {
+                responses::read_event(doc.root(), name.as_deref(), &mut sift, &mut event, limits)?;
+            }
             Dialect::AnthropicMessages => {
-                let name = event.frame.event.clone();
                 anthropic::read_event(doc.root(), name.as_deref(), &mut sift, &mut event, limits)?;
             }
+            // Nothing of these is streamed; whatever comes is text.
+            _ => {}
         }
-        sift.tree(Lane { choice: 0, channel: Channel::Other }, doc.root());
+        sift.tree(Lane::of(0, Channel::Other), doc.root());
         event.deltas = sift.deltas;
         event.doc = Some(doc);
         Ok(event)
     }
 
     /// The frame with other text in some deltas: (index in [`Event::deltas`], the new text). Everything else keeps its
-    /// bytes, but for what would give the old text away: log probabilities become `null`, padding goes.
+    /// bytes, but for what would give the old text away: log probabilities go, annotations of that text, padding.
     pub fn rewrite(&self, changes: &[(usize, String)]) -> Bytes {
-        self.rewrite_with(changes, None)
+        self.rewrite_as(changes, None, None)
     }
 
     /// The same; `note` is JSON for a `guardrail` member.
     pub fn rewrite_with(&self, changes: &[(usize, String)], note: Option<&[u8]>) -> Bytes {
-        let changes: Vec<(&Delta, &str)> =
-            changes.iter().filter_map(|(at, text)| Some((self.deltas.get(*at)?, text.as_str()))).collect();
-        if changes.is_empty() {
+        self.rewrite_as(changes, note, None)
+    }
+
+    /// The same, with another `sequence_number`.
+    pub(crate) fn rewrite_as(&self, changes: &[(usize, String)], note: Option<&[u8]>, sequence: Option<u64>) -> Bytes {
+        if changes.is_empty() && sequence.is_none() {
             return self.raw.clone();
         }
-        let beside = changes.iter().any(|(delta, _)| delta.node.is_none());
+        let beside = changes.iter().any(|(at, _)| self.deltas.get(*at).is_some_and(|delta| delta.node.is_none()));
         let Some(doc) = &self.doc else { return self.framed(&self.frame.data.clone().unwrap_or_default()) };
-        let mut edits = Edits::default();
-        for (delta, text) in &changes {
-            if let Some(node) = delta.node {
-                edits.replace_text(doc.value(node), text);
-            }
-        }
-        if self.dialect == Dialect::OpenAiChat && !edits.is_empty() {
-            openai::forget_copies(doc.root(), &mut edits);
+        let mut edits = self.edits(doc, changes);
+        if let Some((number, sequence)) = doc.root().get("sequence_number").zip(sequence) {
+            edits.replace(number.span(), sequence.to_string());
         }
         if let Some(note) = note.filter(|_| doc.root().is_object()) {
             edits.append_member(doc.root(), "guardrail", note);
@@ -192,6 +216,32 @@ impl Event {
         delta.and_then(|delta| delta.get("type")).and_then(Value::as_str).as_deref() == Some("citations_delta")
     }
 
+    /// The document as the client gets it, as a tree.
+    pub(crate) fn tree_as(&self, changes: &[(usize, String)]) -> Option<serde_json::Value> {
+        let doc = self.doc.as_ref()?;
+        serde_json::from_slice(&doc.apply(&self.edits(doc, changes))).ok()
+    }
+
+    fn edits(&self, doc: &Json, changes: &[(usize, String)]) -> Edits {
+        let mut edits = Edits::default();
+        let mut nodes = Vec::new();
+        for (at, text) in changes {
+            if let Some(node) = self.deltas.get(*at).and_then(|delta| delta.node) {
+                edits.replace_text(doc.value(node), text);
+                nodes.push(node);
+            }
+        }
+        if !nodes.is_empty() {
+            match self.dialect {
+                Dialect::OpenAiChat => openai::forget_copies(doc.root(), &mut edits),
+                Dialect::OpenAiCompletions => completions::forget_copies(doc.root(), &mut edits),
+                Dialect::OpenAiResponses => responses::forget_copies(doc.root(), &nodes, &mut edits),
+                _ => {}
+            }
+        }
+        edits
+    }
+
     /// The JSON document, where the frame carries one.
     pub(crate) fn root(&self) -> Option<Value<'_>> {
         self.doc.as_ref().map(Json::root)
@@ -203,8 +253,7 @@ impl Event {
         let unknown = parts.into_iter().filter(|part| !part.is_empty() && !vocabulary::is_word(part));
         let text = unknown.collect::<Vec<_>>().join("\n");
         if !text.is_empty() {
-            let lane = Lane { choice: 0, channel: Channel::Other };
-            self.deltas.push(Delta { lane, text, node: None });
+            self.deltas.push(Delta { lane: Lane::of(0, Channel::Other), text, copy: false, node: None });
         }
     }
 
@@ -232,7 +281,7 @@ impl Delta {
     /// The delta of one string; none for an empty one.
     fn of(lane: Lane, value: Value<'_>) -> Option<Delta> {
         let text = value.as_str().filter(|text| !text.is_empty())?;
-        Some(Delta { lane, text: text.into_owned(), node: Some(value.id()) })
+        Some(Delta { lane, text: text.into_owned(), copy: false, node: Some(value.id()) })
     }
 }
 
@@ -249,6 +298,13 @@ impl Sift {
         for text in texts(value, |node| std::mem::replace(&mut taken[node.index()], true)) {
             deltas.extend(Delta::of(lane, text));
         }
+    }
+
+    /// Takes a string that repeats what the lane has had.
+    pub(crate) fn copy(&mut self, lane: Lane, value: Value<'_>) {
+        let from = self.deltas.len();
+        self.tree(lane, value);
+        self.deltas[from..].iter_mut().for_each(|delta| delta.copy = true);
     }
 
     /// Marks a string that nobody need judge; the caller gives the reason.

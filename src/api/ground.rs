@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::api::dialect::Dialect;
-use crate::api::{anthropic, openai};
+use crate::api::{anthropic, completions, openai, responses};
 
 /// A request's body as it was judged: with redactions, without the constitution.
 #[derive(Clone, Debug)]
@@ -42,7 +42,13 @@ impl Ground {
         let body = self.tree();
         match self.dialect {
             Dialect::OpenAiChat => openai::messages(body),
-            Dialect::AnthropicMessages => anthropic::messages(&body),
+            Dialect::OpenAiResponses => responses::messages(&body),
+            Dialect::OpenAiCompletions => completions::messages(&body),
+            Dialect::AnthropicMessages | Dialect::AnthropicTokens => anthropic::messages(&body),
+            Dialect::OpenAiEmbeddings
+            | Dialect::OpenAiModerations
+            | Dialect::OpenAiModels
+            | Dialect::AnthropicModels => Vec::new(),
         }
     }
 

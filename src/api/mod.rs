@@ -7,16 +7,20 @@
 
 mod anthropic;
 mod call;
+mod completions;
 mod dialect;
+mod echo;
 mod effects;
 mod error;
 mod event;
 mod ground;
+mod inputs;
 pub mod json;
 mod notice;
 mod openai;
 pub mod render;
 mod reply;
+mod responses;
 mod segment;
 pub mod sse;
 #[cfg(test)]
@@ -26,10 +30,12 @@ mod turn;
 mod vocabulary;
 
 pub use call::{Call, InjectRole};
-pub use dialect::{Dialect, Limits, Origin, UnknownOrigin};
+pub use dialect::{Dialect, Family, Limits, Origin, UnknownOrigin};
+pub use echo::Echo;
 pub use error::ReadError;
 pub use event::{Channel, Close, Delta, Event, Finish, Lane};
 pub use ground::{Ground, OutputForm};
+pub use inputs::Assessment;
 pub use notice::{BlockStyle, Notice, Usage};
 pub use reply::Reply;
 pub use segment::Segment;

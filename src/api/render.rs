@@ -4,10 +4,11 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::api::call::Call;
-use crate::api::dialect::Dialect;
+use crate::api::dialect::{Dialect, Family};
+use crate::api::inputs::{self, Assessment};
 use crate::api::notice::{BlockStyle, Notice};
 use crate::api::transcript::Transcript;
-use crate::api::{anthropic, openai};
+use crate::api::{anthropic, completions, openai, responses};
 
 /// An error as a client is to see it.
 #[derive(Clone, Debug)]
@@ -30,9 +31,9 @@ pub struct ApiError<'a> {
 
 /// The error in the dialect's own shape.
 pub fn error(dialect: Dialect, error: &ApiError<'_>) -> Bytes {
-    let mut body = match dialect {
-        Dialect::OpenAiChat => openai::error(error),
-        Dialect::AnthropicMessages => anthropic::error(error),
+    let mut body = match dialect.family() {
+        Family::OpenAi => openai::error(error),
+        Family::Anthropic => anthropic::error(error),
     };
     if let Some(notice) = error.content_filter {
         notice.annotate_into(&mut body);
@@ -40,11 +41,14 @@ pub fn error(dialect: Dialect, error: &ApiError<'_>) -> Bytes {
     to_bytes(&body)
 }
 
-/// A refusal in the shape of a whole answer, for a blocked prompt.
+/// A refusal in the shape of a whole answer, for a blocked prompt. Where no model answers there is no such shape, and
+/// Chat Completions' or Messages' stands in.
 pub fn refusal(call: &Call, notice: &Notice<'_>) -> Bytes {
     let mut body = match call.dialect() {
-        Dialect::OpenAiChat => openai::refusal(call.model(), call.choices(), notice),
-        Dialect::AnthropicMessages => anthropic::refusal(call.model(), notice),
+        Dialect::OpenAiResponses => responses::refusal(call.model(), notice),
+        Dialect::OpenAiCompletions => completions::refusal(call.model(), call.choices(), notice),
+        other if other.family() == Family::Anthropic => anthropic::refusal(call.model(), notice),
+        _ => openai::refusal(call.model(), call.choices(), notice),
     };
     notice.annotate_into(&mut body);
     to_bytes(&body)
@@ -55,15 +59,21 @@ pub fn refusal_stream(call: &Call, notice: &Notice<'_>) -> Bytes {
     Transcript::of_call(call).block_tail(notice, BlockStyle::Refusal)
 }
 
-/// A fresh request that is not streamed: one system prompt, one user message. For critiques and revisions.
+/// The answer to a request for moderation: one result a text.
+pub fn moderations(request_id: &str, model: &str, texts: &[Vec<Assessment>]) -> Bytes {
+    inputs::moderations(request_id, model, texts)
+}
+
+/// A fresh request that is not streamed: one system prompt, one user message, as Chat Completions or Messages. For
+/// critiques and revisions.
 pub fn question(dialect: Dialect, model: &str, system: &str, user: &str, max_tokens: u32) -> Bytes {
-    let body = match dialect {
-        Dialect::OpenAiChat => json!({
+    let body = match dialect.family() {
+        Family::OpenAi => json!({
             "model": model,
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
             "max_completion_tokens": max_tokens,
         }),
-        Dialect::AnthropicMessages => json!({
+        Family::Anthropic => json!({
             "model": model,
             "max_tokens": max_tokens,
             "system": system,

@@ -6,13 +6,14 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::api::dialect::{Dialect, Limits};
+use crate::api::echo::Echo;
 use crate::api::error::ReadError;
 use crate::api::json::{Edits, Json, Mode, NodeId, Value};
 use crate::api::notice::{BlockStyle, Notice, Usage};
 use crate::api::render::to_bytes;
-use crate::api::segment::{Gather, Segment};
+use crate::api::segment::{Gather, Segment, texts};
 use crate::api::vocabulary;
-use crate::api::{anthropic, openai};
+use crate::api::{anthropic, completions, openai, responses};
 
 /// What an answer says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Reply {
     redactions: BTreeMap<usize, Vec<(Range<usize>, String)>>,
     edits: Edits,
     annotation: Option<Bytes>,
+    /// What it may repeat of its request.
+    echo: Echo,
     /// A body that takes the place of the whole answer.
     fresh: Option<serde_json::Value>,
 }
@@ -41,9 +44,12 @@ impl Reply {
         let doc = Json::parse(body, Mode::Response, limits)?;
         let (imprint, segments) = match dialect {
             Dialect::OpenAiChat => openai::read_reply(&doc, limits)?,
+            Dialect::OpenAiResponses => responses::read_reply(&doc, limits)?,
+            Dialect::OpenAiCompletions => completions::read_reply(&doc)?,
             Dialect::AnthropicMessages => anthropic::read_reply(&doc, limits)?,
+            _ => return Ok(Reply::listed(dialect, doc)),
         };
-        Ok(Reply::new(dialect, doc, imprint, segments))
+        Ok(Reply { echo: limits.echo.clone(), ..Reply::new(dialect, doc, imprint, segments) })
     }
 
     /// Reads any JSON, such as an error body, as text of no known place.
@@ -53,9 +59,31 @@ impl Reply {
         Ok(Reply::new(dialect, doc, Imprint::default(), segments))
     }
 
+    /// An answer that no model wrote: names of models and numbers, beside whatever else there is.
+    fn listed(dialect: Dialect, doc: Json) -> Reply {
+        let mut gather = Gather::new(&doc);
+        for node in doc.root().tree().filter(|node| node.is_object()) {
+            for key in ["id", "owned_by", "created_at", "first_id", "last_id"] {
+                node.all(key).for_each(|value| gather.identifier(Some(value)));
+            }
+        }
+        let segments = gather.finish(Segment::WHOLE);
+        Reply::new(dialect, doc, Imprint::default(), segments)
+    }
+
     fn new(dialect: Dialect, doc: Json, imprint: Imprint, segments: Vec<Segment>) -> Reply {
         let (redactions, edits) = (BTreeMap::new(), Edits::default());
-        Reply { dialect, doc, imprint, segments, redactions, edits, annotation: None, fresh: None }
+        Reply {
+            dialect,
+            doc,
+            imprint,
+            segments,
+            redactions,
+            edits,
+            annotation: None,
+            fresh: None,
+            echo: Echo::default(),
+        }
     }
 
     /// Every text in it. `choice` says which answer a text belongs to, or [`Segment::WHOLE`].
@@ -77,7 +105,10 @@ impl Reply {
     pub fn answer(&self, choice: u32) -> Option<String> {
         match self.dialect {
             Dialect::OpenAiChat => openai::answer(self.doc.root(), choice),
+            Dialect::OpenAiResponses => responses::answer(self.doc.root(), choice),
+            Dialect::OpenAiCompletions => completions::answer(self.doc.root(), choice),
             Dialect::AnthropicMessages => anthropic::answer(self.doc.root(), choice),
+            _ => None,
         }
     }
 
@@ -90,14 +121,15 @@ impl Reply {
 
     /// The assistant's text in one choice as it will be sent, with what was replaced in it.
     pub fn edited_answer(&self, choice: u32) -> Option<String> {
-        let sent = Reply::read(self.dialect, self.clone().into_body(), &Limits::default()).ok()?;
+        let sent = Reply::read(self.dialect, self.clone().into_body(), &self.limits()).ok()?;
         sent.answer(choice)
     }
 
     /// True when the upstream cut a choice off at the token limit.
     pub fn is_truncated(&self, choice: u32) -> bool {
         let root = self.doc.root();
-        let reason = match root.get("stop_reason") {
+        let details = root.get("incomplete_details").and_then(|details| details.get("reason"));
+        let reason = match root.get("stop_reason").or(details) {
             Some(reason) => Some(reason),
             None => root
                 .all("choices")
@@ -113,7 +145,9 @@ impl Reply {
     pub fn has_tool_calls(&self, choice: u32) -> bool {
         match self.dialect {
             Dialect::OpenAiChat => openai::has_tool_calls(self.doc.root(), choice),
+            Dialect::OpenAiResponses => responses::has_tool_calls(self.doc.root(), choice),
             Dialect::AnthropicMessages => anthropic::has_tool_calls(self.doc.root(), choice),
+            _ => false,
         }
     }
 
@@ -128,7 +162,10 @@ impl Reply {
     pub fn replace_answer(&mut self, choice: u32, text: &str) {
         match self.dialect {
             Dialect::OpenAiChat => openai::replace_answer(self.doc.root(), choice, text, &mut self.edits),
+            Dialect::OpenAiResponses => responses::replace_answer(self.doc.root(), choice, text, &mut self.edits),
+            Dialect::OpenAiCompletions => completions::replace_answer(self.doc.root(), choice, text, &mut self.edits),
             Dialect::AnthropicMessages => anthropic::replace_answer(self.doc.root(), choice, text, &mut self.edits),
+            _ => {}
         }
     }
 
@@ -136,7 +173,12 @@ impl Reply {
     pub fn with_answer(&self, choice: u32, text: &str) -> Option<Reply> {
         let mut copy = self.clone();
         copy.replace_answer(choice, text);
-        Reply::read(self.dialect, copy.into_body(), &Limits::default()).ok()
+        Reply::read(self.dialect, copy.into_body(), &self.limits()).ok()
+    }
+
+    /// How it was read, as far as it matters when it is read again.
+    fn limits(&self) -> Limits {
+        Limits { echo: self.echo.clone(), ..Limits::default() }
     }
 
     /// Ends choices as blocked, with nothing of what they said. With [`Segment::WHOLE`] among them, or when no choice is
@@ -144,7 +186,11 @@ impl Reply {
     pub fn block(&mut self, choices: &[u32], notice: &Notice<'_>, style: BlockStyle) {
         let fresh = match self.dialect {
             Dialect::OpenAiChat => openai::block(self.doc.root(), choices, notice, style, &mut self.edits),
+            Dialect::OpenAiCompletions => completions::block(self.doc.root(), choices, notice, style, &mut self.edits),
+            Dialect::OpenAiResponses => Some(responses::block(self.doc.root(), notice, style)),
             Dialect::AnthropicMessages => Some(anthropic::block(self.doc.root(), notice, style)),
+            // There is no shape for it: nothing remains.
+            _ => Some(serde_json::json!({})),
         };
         self.fresh = fresh.or(self.fresh.take());
     }
@@ -182,7 +228,10 @@ impl Reply {
         if !touched.is_empty() {
             match self.dialect {
                 Dialect::OpenAiChat => openai::tidy(&self.doc, &touched, &mut self.edits),
+                Dialect::OpenAiResponses => responses::tidy(&self.doc, &touched, &mut self.edits),
+                Dialect::OpenAiCompletions => completions::tidy(&self.doc, &touched, &mut self.edits),
                 Dialect::AnthropicMessages => anthropic::tidy(&self.doc, &touched, &mut self.edits),
+                _ => {}
             }
         }
     }
@@ -190,7 +239,7 @@ impl Reply {
 
 /// Whether a `finish_reason` or `stop_reason` says that the answer was cut off at the token limit.
 pub(crate) fn is_cut(reason: &str) -> bool {
-    matches!(reason, "length" | "max_tokens" | "model_context_window_exceeded")
+    matches!(reason, "length" | "max_tokens" | "max_output_tokens" | "model_context_window_exceeded")
 }
 
 /// A leaf that a redaction changes.
@@ -204,4 +253,10 @@ pub(crate) struct Touched {
 pub(crate) fn identifier(object: Value<'_>, key: &str) -> Option<String> {
     let text = object.get(key)?.as_str()?;
     (!text.is_empty() && vocabulary::is_identifier(&text)).then(|| text.into_owned())
+}
+
+/// The `usage` of an answer, if it is counts only: one with a text in it was not judged to be harmless.
+pub(crate) fn counts(root: Value<'_>) -> Option<serde_json::Value> {
+    let usage = root.get("usage").filter(|usage| usage.is_object() && texts(*usage, |_| false).next().is_none())?;
+    serde_json::from_slice(usage.raw()).ok()
 }

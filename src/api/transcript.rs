@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use crate::api::call::Call;
-use crate::api::dialect::Dialect;
+use crate::api::dialect::{Dialect, Family};
 use crate::api::event::Event;
 use crate::api::notice::{BlockStyle, Notice};
-use crate::api::{anthropic, openai};
+use crate::api::{anthropic, openai, responses};
 
 /// How far a stream has come on both sides.
 #[derive(Clone, Debug)]
@@ -17,6 +17,7 @@ pub struct Transcript {
 #[derive(Clone, Debug)]
 enum Progress {
     OpenAi(openai::Progress),
+    Responses(responses::Progress),
     Anthropic(anthropic::Progress),
 }
 
@@ -33,8 +34,12 @@ impl Transcript {
 
     fn begin(dialect: Dialect, include_usage: bool, choices: u32, model: Option<String>) -> Transcript {
         let progress = match dialect {
-            Dialect::OpenAiChat => Progress::OpenAi(openai::Progress::new(include_usage, choices, model)),
-            Dialect::AnthropicMessages => Progress::Anthropic(anthropic::Progress::new(model)),
+            Dialect::OpenAiResponses => Progress::Responses(responses::Progress::new(model)),
+            other if other.family() == Family::Anthropic => Progress::Anthropic(anthropic::Progress::new(model)),
+            other => {
+                let legacy = other == Dialect::OpenAiCompletions;
+                Progress::OpenAi(openai::Progress::new(legacy, include_usage, choices, model))
+            }
         };
         Transcript { progress }
     }
@@ -43,16 +48,20 @@ impl Transcript {
     pub fn seen(&mut self, event: &Event) {
         match &mut self.progress {
             Progress::OpenAi(progress) => progress.seen(event),
+            Progress::Responses(progress) => progress.seen(event),
             Progress::Anthropic(progress) => progress.seen(event),
         }
     }
 
-    /// Takes note of an event that went to the client, as it was or rewritten.
-    pub fn released(&mut self, event: &Event) {
+    /// The bytes of an event for the client, with `changes` and `note` made (see [`Event::rewrite_with`]), and takes note
+    /// of what the client then has. Empty for an event that means nothing any more.
+    pub fn release(&mut self, event: &Event, changes: &[(usize, String)], note: Option<&[u8]>) -> Bytes {
         match &mut self.progress {
             Progress::OpenAi(progress) => progress.released(event),
+            Progress::Responses(progress) => return progress.release(event, changes),
             Progress::Anthropic(progress) => progress.released(event),
         }
+        event.rewrite_with(changes, note)
     }
 
     /// Frames that end the stream as blocked, for every choice that has no end yet; whole also when the client has
@@ -60,6 +69,7 @@ impl Transcript {
     pub fn block_tail(&self, notice: &Notice<'_>, style: BlockStyle) -> Bytes {
         Bytes::from(match &self.progress {
             Progress::OpenAi(progress) => progress.block_tail(notice, style),
+            Progress::Responses(progress) => progress.block_tail(notice, style),
             Progress::Anthropic(progress) => progress.block_tail(notice, style),
         })
     }
@@ -68,6 +78,7 @@ impl Transcript {
     pub fn error_tail(&self, code: &str, message: &str, request_id: &str) -> Bytes {
         Bytes::from(match &self.progress {
             Progress::OpenAi(_) => openai::Progress::error_tail(code, message),
+            Progress::Responses(progress) => progress.error_tail(code, message),
             Progress::Anthropic(_) => anthropic::Progress::error_tail(message, request_id),
         })
     }
@@ -75,7 +86,7 @@ impl Transcript {
     /// A frame that SDKs ignore, to keep a connection alive while text is held.
     pub fn heartbeat(&self) -> &'static [u8] {
         match &self.progress {
-            Progress::OpenAi(_) => b": keep-alive\n\n",
+            Progress::OpenAi(_) | Progress::Responses(_) => b": keep-alive\n\n",
             Progress::Anthropic(_) => b"event: ping\ndata: {\"type\":\"ping\"}\n\n",
         }
     }

@@ -1,9 +1,10 @@
-//! The door: which route a request is for, and its body, bounded and decoded.
+//! The door: the one reading of a request's path, its route, and its body, bounded and decoded.
 
 use std::io::{self, Read};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -11,7 +12,9 @@ use tokio::time::timeout;
 
 use super::Config;
 use super::refuse::Refusal;
+use super::routes::{self, Kind, Miss, Route};
 use crate::api::Dialect;
+use crate::upstream::Provider;
 
 /// Encodings that may be stacked on one body; more is a trick.
 const MAX_ENCODINGS: usize = 3;
@@ -43,22 +46,100 @@ pub(super) fn retried_by(headers: &HeaderMap) -> Option<&'static str> {
     })
 }
 
-/// The declared routes. A path is compared as it stands: nothing is decoded, merged or resolved, so that there is one
-/// way to write each and no two parts of the system can disagree about which it is.
-pub(super) fn route<B>(request: &Request<B>) -> Result<Dialect, Refusal> {
-    let uri = request.uri();
-    if request.version() < http::Version::HTTP_2 && uri.authority().is_some() {
+/// A request at the door: the row that it is for, and where its call goes.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    pub(super) route: &'static Route,
+    pub(super) dialect: Dialect,
+    /// The deployment that the path names, if it does.
+    pub(super) deployment: Option<String>,
+    /// Path and query for the upstream, of checked parts only.
+    pub(super) target: PathAndQuery,
+}
+
+/// Finds the row of a request. The path is checked once, here: the same bytes route it and go up.
+pub(super) fn arrive<B>(request: &Request<B>) -> Result<Arrival, Refusal> {
+    one_host(request)?;
+    if is_upgrade(request) {
+        return Err(Refusal::denied(routes::WEBSOCKET));
+    }
+    let path = canonical(request.uri().path())?;
+    let route = routes::find(request.method(), path, dialect_of(request).family()).map_err(|miss| match miss {
+        Miss::Path => Refusal::unknown_route(),
+        Miss::Method(wanted) => Refusal::method(wanted),
+    })?;
+    let dialect = match route.kind {
+        Kind::Enforced(dialect) | Kind::Exempt(dialect, _) => dialect,
+        Kind::Denied(reason) => return Err(Refusal::denied(reason)),
+    };
+    let target = match query(request.uri().query().unwrap_or_default(), route)? {
+        None if route.path == path => PathAndQuery::from_static(route.path),
+        None => path.parse().map_err(|_error| Refusal::path())?,
+        Some(query) => format!("{path}?{query}").parse().map_err(|_error| Refusal::path())?,
+    };
+    Ok(Arrival { route, dialect, deployment: route.deployment(path).map(str::to_owned), target })
+}
+
+/// A path that can be read in one way only: nothing is decoded, merged or resolved, so that no two parts of the system
+/// can disagree about which it is. Whatever could be written differently is refused.
+fn canonical(path: &str) -> Result<&str, Refusal> {
+    let segments = path.strip_prefix('/').ok_or_else(Refusal::path)?;
+    let plain = |segment: &str| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte);
+        !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(known)
+    };
+    if segments.is_empty() || segments.split('/').all(plain) { Ok(path) } else { Err(Refusal::path()) }
+}
+
+/// The part of a query that goes up: only members that the row names, each once, with plain values.
+fn query(query: &str, route: &Route) -> Result<Option<String>, Refusal> {
+    let plain = |value: &str| value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
+    let mut kept: Vec<(&str, &str)> = Vec::new();
+    for member in query.split('&').filter(|member| !member.is_empty()) {
+        // The Anthropic SDK marks beta calls by this; what is asked for stands in a header, so it need not go up.
+        if member == "beta=true" && route.provider == Provider::Anthropic {
+            continue;
+        }
+        let (name, value) = member.split_once('=').unwrap_or((member, ""));
+        if !route.query.contains(&name) || !plain(value) || kept.iter().any(|(other, _)| *other == name) {
+            return Err(Refusal::malformed("This route does not take such a query."));
+        }
+        kept.push((name, value));
+    }
+    let members: Vec<String> = kept.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    Ok((!members.is_empty()).then(|| members.join("&")))
+}
+
+/// One host, plainly written; it routes nothing here, but what reads it differently elsewhere may be confused by it.
+fn one_host<B>(request: &Request<B>) -> Result<(), Refusal> {
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    let http2 = request.version() >= http::Version::HTTP_2;
+    if authority.is_some() && !http2 {
         return Err(Refusal::malformed("The request target must be a path."));
     }
-    let dialect = Dialect::from_path(uri.path()).ok_or_else(Refusal::unknown_route)?;
-    if request.method() != Method::POST {
-        return Err(Refusal::method());
+    let mut hosts = request.headers().get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("?"));
+    let (host, none) = (hosts.next(), hosts.next().is_none());
+    let plain = |host: &str| {
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+    };
+    let agree = match (host, authority) {
+        (Some(host), Some(authority)) => host.eq_ignore_ascii_case(authority),
+        (None, None) => request.version() == http::Version::HTTP_10,
+        _ => true,
+    };
+    if none && agree && host.into_iter().chain(authority).all(plain) {
+        Ok(())
+    } else {
+        Err(Refusal::malformed("Send one plain Host."))
     }
-    // The Anthropic SDK marks beta calls by this query; what is asked for stands in a header, so it need not go up.
-    match (dialect, uri.query()) {
-        (_, None | Some("")) | (Dialect::AnthropicMessages, Some("beta=true")) => Ok(dialect),
-        _ => Err(Refusal::malformed("This route takes no query.")),
-    }
+}
+
+/// Whether the client wants to leave HTTP for something that is not read here.
+fn is_upgrade<B>(request: &Request<B>) -> bool {
+    let upgrades = request.headers().get_all(header::UPGRADE).iter();
+    let mut named = upgrades.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    request.headers().contains_key(header::SEC_WEBSOCKET_KEY)
+        || named.any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
 }
 
 /// Head and whole body of a request. The body is JSON in UTF-8, plain when it comes out here.
@@ -178,34 +259,85 @@ mod tests {
     use http_body_util::Full;
 
     use super::*;
+    use crate::api::Family;
 
     fn post(uri: &str) -> Request<()> {
-        Request::post(uri).body(()).unwrap()
+        Request::post(uri).header("host", "gateway.example:8787").body(()).unwrap()
     }
 
     #[test]
-    fn only_the_declared_paths_exist_as_they_are_written() {
-        assert_eq!(route(&post("/v1/chat/completions")).unwrap(), Dialect::OpenAiChat);
-        assert_eq!(route(&post("/v1/messages?beta=true")).unwrap(), Dialect::AnthropicMessages);
+    fn a_path_is_read_in_one_way_or_not_at_all() {
+        assert_eq!(arrive(&post("/v1/chat/completions")).unwrap().dialect, Dialect::OpenAiChat);
+        let beta = arrive(&post("/v1/messages?beta=true")).unwrap();
+        assert_eq!((beta.dialect, beta.target.as_str()), (Dialect::AnthropicMessages, "/v1/messages"));
         for bad in [
             "/v1/chat/completions/",
             "//v1/chat/completions",
+            "/v1//chat/completions",
             "/v1/./chat/completions",
             "/v1/x/../chat/completions",
+            "/v1/..",
             "/v1%2fchat/completions",
             "/v1/%63hat/completions",
+            "/v1/chat%00/completions",
             "/v1/chat/completions;a=1",
-            "/V1/chat/completions",
-            "/v1/responses",
-            "/v1/messages/batches",
-            "/",
+            "/v1/chat\"/completions",
+            "/v1/chat/compl\u{e9}tions",
         ] {
-            assert_eq!(route(&post(bad)).unwrap_err().status(), 404, "{bad}");
+            assert_eq!(arrive(&post(bad)).unwrap_err().status(), 400, "{bad}");
         }
-        assert_eq!(route(&post("/v1/chat/completions?x=1")).unwrap_err().status(), 400);
-        assert_eq!(route(&post("http://elsewhere.example/v1/messages")).unwrap_err().status(), 400);
-        let get = Request::get("/v1/messages").body(()).unwrap();
-        assert_eq!(route(&get).unwrap_err().status(), 405);
+        for unknown in ["/V1/chat/completions", "/", "/v1", "/api/generate"] {
+            assert_eq!(arrive(&post(unknown)).unwrap_err().status(), 404, "{unknown}");
+        }
+        assert!(canonical("/a\\b").is_err() && canonical("/a\0b").is_err() && canonical("*").is_err());
+        let azure = arrive(&post("/openai/deployments/my-gpt.4/chat/completions?api-version=2024-10-21")).unwrap();
+        assert_eq!((azure.dialect, azure.deployment.as_deref()), (Dialect::OpenAiChat, Some("my-gpt.4")));
+        assert_eq!(azure.target.as_str(), "/openai/deployments/my-gpt.4/chat/completions?api-version=2024-10-21");
+        assert_eq!(arrive(&post("/openai/deployments/a/b/chat/completions")).unwrap_err().status(), 403);
+        assert_eq!(arrive(&post("/openai/deployments/a/chat/completions?x=1")).unwrap_err().status(), 400);
+        assert_eq!(arrive(&post("/v1/files")).unwrap_err().status(), 403);
+        assert_eq!(arrive(&post("/v1/chat/completions?x=1")).unwrap_err().status(), 400);
+        assert_eq!(arrive(&post("/v1/chat/completions?beta=true")).unwrap_err().status(), 400);
+        assert_eq!(arrive(&post("http://elsewhere.example/v1/messages")).unwrap_err().status(), 400);
+        let put = Request::put("/v1/messages").header("host", "a").body(()).unwrap();
+        assert_eq!(arrive(&put).unwrap_err().status(), 405);
+    }
+
+    #[test]
+    fn a_query_goes_up_only_as_its_row_says() {
+        let route = Route {
+            query: &["limit", "after_id"],
+            ..*routes::find(&Method::POST, "/v1/messages", Family::Anthropic).unwrap()
+        };
+        assert_eq!(query("", &route).unwrap(), None);
+        assert_eq!(query("limit=5&beta=true&after_id=a-1", &route).unwrap().as_deref(), Some("limit=5&after_id=a-1"));
+        for bad in ["limit=5&limit=6", "other=1", "limit=%35", "limit=a/b", "beta=false"] {
+            assert!(query(bad, &route).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn one_plain_host_is_wanted() {
+        let with = |hosts: &[&str]| {
+            let mut request = Request::post("/v1/messages").body(()).unwrap();
+            for host in hosts {
+                request.headers_mut().append("host", host.parse().unwrap());
+            }
+            arrive(&request).map(|_| ())
+        };
+        assert!(with(&["a.example"]).is_ok() && with(&["[::1]:80"]).is_ok() && with(&["127.0.0.1:8787"]).is_ok());
+        for bad in [&["x/#@y"][..], &["a", "a"], &["a?b"], &["user@a"], &[""], &[], &["a b"], &["a\\b"]] {
+            assert_eq!(with(bad).unwrap_err().status(), 400, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_is_refused_on_every_path() {
+        for path in ["/v1/chat/completions", "/v1/realtime", "/anything"] {
+            let mut request = post(path);
+            request.headers_mut().insert("upgrade", "h2c, WebSocket".parse().unwrap());
+            assert_eq!(arrive(&request).unwrap_err().status(), 403, "{path}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Response};
 
 use super::body::Body;
@@ -21,17 +22,18 @@ impl Gateway {
     /// cannot judge, and a client that leaves end the call.
     pub(super) async fn race(
         self: &Arc<Self>,
-        upstream: &Upstream,
+        (upstream, target): (&Upstream, &PathAndQuery),
         raced: Raced,
         headers: HeaderMap,
         (view, exchange, id): (View, Arc<Exchange>, &str),
     ) -> Result<Response<Body>, Refusal> {
         let (id, input) = (id.to_owned(), Vec::new());
         let mut trace = Trace { view, exchange, id, input, failed_open: false, replayed: false };
-        let asked = Asked::of(raced.call(), &trace.view, self.keeps(&trace));
+        let (body, mut asked) = (raced.body(), Asked::of(raced.call(), &trace.view, self.keeps(&trace)));
+        asked.expect_echo(&body);
         let route = asked.dialect.route();
         let sent = Instant::now();
-        let mut call = Box::pin(upstream.send(asked.dialect.path(), &headers, raced.body()));
+        let mut call = Box::pin(upstream.send(target, &headers, body));
         let (mut answer, mut under_way) = (None, false);
         let verdict = {
             let mut judge = pin!(self.guards.input_raced(&trace.view, raced));

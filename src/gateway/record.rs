@@ -90,6 +90,6 @@ impl Exchange {
     }
 
     fn call(&self) -> Call<'_> {
-        Call { operation: "chat", provider: &self.provider, model: &self.model }
+        Call { operation: self.dialect.operation(), provider: &self.provider, model: &self.model }
     }
 }

@@ -8,6 +8,9 @@ use crate::api::{Dialect, Notice, ReadError};
 use crate::guard::Failure;
 use crate::upstream;
 
+/// The code of a path that is known and denied.
+const ENDPOINT_NOT_ALLOWED: &str = "endpoint_not_allowed";
+
 /// A request that gets an error for an answer.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -37,14 +40,27 @@ impl Refusal {
 
     /// No such route.
     pub(super) fn unknown_route() -> Self {
-        let message =
-            "This gateway serves POST /v1/chat/completions and POST /v1/messages; every other path is denied.";
+        let message = "This gateway does not serve this path; its status page lists those that it does.";
         Self::new(StatusCode::NOT_FOUND, "not_found_error", "unknown_route", message)
     }
 
+    /// A route that exists at the provider and not here.
+    pub(super) fn denied(reason: &'static str) -> Self {
+        let message = format!("This endpoint is not allowed through this gateway: {reason}.");
+        Self::new(StatusCode::FORBIDDEN, "invalid_request_error", ENDPOINT_NOT_ALLOWED, message)
+    }
+
     /// A route, another method.
-    pub(super) fn method() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "method_not_allowed", "Use POST.")
+    pub(super) fn method(wanted: &str) -> Self {
+        let message = format!("Use {wanted}.");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "method_not_allowed", message)
+    }
+
+    /// A path that others could read as another one.
+    pub(super) fn path() -> Self {
+        let message = "Write the path plainly: no escapes, no empty or dotted segments, no other characters than \
+            letters, digits and -._~:@.";
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "malformed_path", message)
     }
 
     /// A request that could be understood in two ways.
@@ -81,8 +97,25 @@ impl Refusal {
         Self::new(StatusCode::BAD_GATEWAY, "api_error", "unreadable_answer", message)
     }
 
+    /// An answer that a rule blocks, where there is no shape to say so in.
+    pub(super) fn withheld() -> Self {
+        let message = "A rule of this gateway's policy blocks the upstream's answer.";
+        Self::new(StatusCode::BAD_GATEWAY, "api_error", "content_filter", message)
+    }
+
+    /// Scores are asked for, and there is nothing to score with.
+    pub(super) fn no_classifier() -> Self {
+        let message = "No classifier is configured on this gateway.";
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", "no_classifier", message)
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// The word under which a request that got no further than the door is counted.
+    pub(super) fn route(&self) -> &'static str {
+        if self.code == ENDPOINT_NOT_ALLOWED { "denied" } else { "none" }
     }
 
     /// The refusal in the dialect's own error shape.
@@ -119,7 +152,7 @@ pub(super) fn blocked(dialect: Dialect, notice: &Notice<'_>) -> Response<Body> {
             status: 400,
             kind: "invalid_request_error",
             code: Some("content_filter"),
-            param: Some("messages"),
+            param: Some(dialect.prompt()),
             message: notice.message,
             request_id: notice.request_id,
             content_filter: Some(notice),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Gateway;
-use crate::api::Dialect;
+use super::routes::{ROUTES, Route, WEBSOCKET};
 
 impl Gateway {
     /// The status page of the admin listener.
@@ -24,11 +24,6 @@ impl Gateway {
                 })
             })
             .collect();
-        let routes: Vec<Value> = [Dialect::OpenAiChat, Dialect::AnthropicMessages]
-            .into_iter()
-            .map(|dialect| json!({"method": "POST", "path": dialect.path(), "guarded": "enforced"}))
-            .chain([json!({"method": "*", "path": "*", "guarded": "denied", "reason": "not a declared route"})])
-            .collect();
         let model = self.guards.model();
         let last = self.policies.last_reload();
         let at = last.at.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -48,8 +43,29 @@ impl Gateway {
             "upstreams": self.upstreams.iter().map(|upstream| {
                 json!({"name": upstream.name(), "dialect": upstream.provider().as_str()})
             }).collect::<Vec<_>>(),
-            "routes": routes,
+            "routes": routes(),
         });
         format!("{page:#}\n")
     }
+}
+
+/// The table of routes, row by row, and what holds for all others.
+fn routes() -> Vec<Value> {
+    let row = |route: &Route| {
+        let mut row = json!({
+            "method": route.method,
+            "path": route.path,
+            "provider": route.provider.as_str(),
+            "guarded": route.kind.as_str(),
+        });
+        if let Some(reason) = route.kind.reason() {
+            row["reason"] = json!(reason);
+        }
+        row
+    };
+    let rest = [
+        json!({"method": "*", "path": "*", "upgrade": "websocket", "guarded": "denied", "reason": WEBSOCKET}),
+        json!({"method": "*", "path": "*", "guarded": "denied", "reason": "not a declared route"}),
+    ];
+    ROUTES.iter().map(row).chain(rest).collect()
 }

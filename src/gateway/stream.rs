@@ -73,6 +73,7 @@ impl Gateway {
         let flow = Flow {
             upstream: answer.body,
             framer: Framer::default(),
+            limits: asked.limits.clone(),
             guard,
             client,
             trace: trace.clone(),
@@ -92,6 +93,7 @@ impl Gateway {
 struct Flow {
     upstream: Answer,
     framer: Framer,
+    limits: Limits,
     guard: StreamGuard,
     client: mpsc::Sender<Bytes>,
     trace: Trace,
@@ -180,7 +182,7 @@ impl Flow {
 
     fn event(&mut self, frame: Frame) -> Result<bool, End> {
         let dialect = self.guard.dialect();
-        let event = Event::read(dialect, frame, &Limits::default()).map_err(|e| End::Upstream(e.to_string()))?;
+        let event = Event::read(dialect, frame, &self.limits).map_err(|e| End::Upstream(e.to_string()))?;
         let last = event.terminal;
         self.guard.push(event, Instant::now()).map_err(End::Guard)?;
         Ok(last)

@@ -11,7 +11,7 @@ use super::keep::{Course, Kept, Reason};
 use super::refuse::{self, Refusal};
 use super::revise::Case;
 use super::{Gateway, Trace};
-use crate::api::{BlockStyle, Call, Dialect, Ground, Limits, Origin, Reply, Transcript};
+use crate::api::{BlockStyle, Call, Dialect, Echo, Ground, Limits, Origin, Reply, Transcript};
 use crate::guard::{Finding, Outcome, Stage, View};
 use crate::policy::{Action, Mode, OnStream, OutputBlock};
 use crate::telemetry::StageTimer;
@@ -25,6 +25,8 @@ pub(super) struct Asked {
     /// Of the answer to come, should it be streamed.
     pub(super) transcript: Transcript,
     pub(super) model: String,
+    /// How the answer is read.
+    pub(super) limits: Limits,
     /// What was asked; kept only where a rule may revise or a row may be kept.
     pub(super) ground: Option<Ground>,
 }
@@ -44,8 +46,24 @@ impl Asked {
             stream: call.stream(),
             transcript: Transcript::of_call(call),
             model: call.model().to_owned(),
+            limits: Limits::default(),
             ground: needed.then(|| call.ground()),
         }
+    }
+}
+
+impl Asked {
+    /// Responses repeat the request that went up; what they repeat is no text of the model's.
+    pub(super) fn expect_echo(&mut self, sent: &Bytes) {
+        if self.dialect == Dialect::OpenAiResponses {
+            self.limits.echo = Echo::of(sent);
+        }
+    }
+
+    /// A request without a body.
+    pub(super) fn list(dialect: Dialect) -> Self {
+        let (transcript, limits) = (Transcript::new(dialect, false), Limits::default());
+        Self { dialect, stream: false, transcript, model: String::new(), limits, ground: None }
     }
 }
 
@@ -78,7 +96,7 @@ impl Gateway {
         let (status, headers) = (answer.status, upstream::downstream_headers(&answer.headers));
         let body = self.read(answer).await;
         trace.exchange.upstream_done(sent, if status.is_success() && body.is_ok() { "" } else { "error" });
-        let reply = reply(asked.dialect, status, body?)?;
+        let reply = reply(asked.dialect, status, body?, &asked.limits)?;
         trace.exchange.used(reply.usage());
         let timer = StageTimer::start();
         let verdict = self.guards.output(&trace.view, reply).await?;
@@ -104,6 +122,7 @@ impl Gateway {
                 }
                 (reply, redacted.map(|_| "redact"))
             }
+            Outcome::Block(..) | Outcome::Revise(..) if !asked.dialect.is_answered() => return Err(Refusal::withheld()),
             Outcome::Block(reply, finding) => {
                 self.keep_refused(&reply, &finding, failed_open, asked, trace);
                 (trace.block(reply, &finding, &findings), Some("block"))
@@ -196,10 +215,9 @@ impl Gateway {
 }
 
 /// The answer as a guard reads it. An upstream's error body is read as text throughout: it may quote the prompt.
-fn reply(dialect: Dialect, status: StatusCode, body: Bytes) -> Result<Reply, Refusal> {
-    let limits = Limits::default();
+fn reply(dialect: Dialect, status: StatusCode, body: Bytes, limits: &Limits) -> Result<Reply, Refusal> {
     let read =
-        if status.is_success() { Reply::read(dialect, body, &limits) } else { Reply::read_any(dialect, body, &limits) };
+        if status.is_success() { Reply::read(dialect, body, limits) } else { Reply::read_any(dialect, body, limits) };
     read.map_err(|error| Refusal::unreadable_answer(error.kind()))
 }
 

@@ -147,6 +147,10 @@ impl Guards {
         self.classifier.as_ref().map(|c| (c.name(), c.revision(), c.device()))
     }
 
+    pub(super) fn classifier(&self) -> Option<&Classifier> {
+        self.classifier.as_ref()
+    }
+
     /// One label's score of a text, for records; nothing where no classifier has that label or it cannot say.
     pub async fn score(&self, label: &str, text: &str) -> Option<f32> {
         let classifier = self.classifier.as_ref()?;
@@ -449,7 +453,7 @@ fn larger(best: Scores, mut scores: Scores) -> Scores {
 }
 
 /// A fixed word for what went wrong, and whether trying again later may help.
-fn reason(error: &ScoreError) -> (&'static str, bool) {
+pub(super) fn reason(error: &ScoreError) -> (&'static str, bool) {
     match error {
         ScoreError::Overloaded => ("overload", true),
         ScoreError::TooLong { .. } => ("too_long", false),

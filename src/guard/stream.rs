@@ -92,6 +92,8 @@ struct LaneState {
     whole: bool,
     /// Each delta is a text for itself, complete when it comes.
     apart: bool,
+    /// All text so far, where the dialect repeats it.
+    repeated: Option<String>,
     /// Positions in the lane to replace, in order.
     redactions: Vec<(Range<usize>, String)>,
     /// Everything that came, where it is remembered.
@@ -119,6 +121,9 @@ struct Held {
     spans: Vec<Range<usize>>,
     came: Instant,
 }
+
+/// Changes to an event's deltas, and JSON for its `guardrail` member.
+type Edited = (Vec<(usize, String)>, Option<Vec<u8>>);
 
 impl StreamGuard {
     /// A guard for one answer.
@@ -163,9 +168,11 @@ impl StreamGuard {
         let mut spans = Vec::with_capacity(event.deltas.len());
         for delta in &event.deltas {
             let whole = self.on_stream == OnStream::Hold;
-            let lane = self.lanes.entry(delta.lane).or_insert_with(|| LaneState::new(delta.lane, &self.view, whole));
-            spans.push(lane.push(&delta.text, now));
-            if self.remembers && delta.lane.channel == Channel::Content {
+            let repeats = self.dialect == Dialect::OpenAiResponses;
+            let fresh = || LaneState::new(delta.lane, &self.view, whole, repeats);
+            let lane = self.lanes.entry(delta.lane).or_insert_with(fresh);
+            spans.push(if delta.copy { lane.copy(&delta.text, now) } else { lane.push(&delta.text, now) });
+            if self.remembers && delta.lane.channel == Channel::Content && !delta.copy {
                 lane.said.push_str(&delta.text);
             }
         }
@@ -173,6 +180,8 @@ impl StreamGuard {
             lane.closed |= event.closes.iter().any(|close| match close {
                 Close::All => true,
                 Close::Choice(choice) => *choice == key.choice,
+                Close::Item(item) => *item == key.item,
+                Close::Lane(lane) => lane == key,
             });
         }
         self.queue.push_back(Held { event, spans, came: now });
@@ -203,7 +212,8 @@ impl StreamGuard {
     /// Whether the upstream has said that the answer is whole. Some providers leave out `[DONE]`.
     pub fn complete(&self) -> bool {
         let all_finished = !self.finished.is_empty() && self.choices.is_subset(&self.finished);
-        self.last_word != LastWord::Unsaid || (self.dialect == Dialect::OpenAiChat && all_finished)
+        let chunked = matches!(self.dialect, Dialect::OpenAiChat | Dialect::OpenAiCompletions);
+        self.last_word != LastWord::Unsaid || (chunked && all_finished)
     }
 
     /// Whether the upstream has reported an error of its own in the stream.
@@ -330,10 +340,17 @@ impl StreamGuard {
             }
             let Some(held) = self.queue.pop_front() else { break };
             self.held_bytes -= held.event.raw.len();
-            self.transcript.released(&held.event);
             self.guards.metrics().stream_held(self.dialect.route(), held.came.elapsed());
-            let bytes = self.edited(&held);
-            out.extend(bytes.map(Cleared::new));
+            let bytes = if let Some((changes, note)) = self.edited(&held) {
+                self.transcript.release(&held.event, &changes, note.as_deref())
+            } else {
+                // The client misses nothing but text that a revision has replaced.
+                let _unsent = self.transcript.release(&held.event, &[], None);
+                Bytes::new()
+            };
+            if !bytes.is_empty() {
+                out.push(Cleared::new(bytes));
+            }
             for (delta, span) in held.event.deltas.iter().zip(&held.spans) {
                 if let Some(lane) = self.lanes.get_mut(&delta.lane) {
                     lane.sent = lane.sent.max(span.end);
@@ -349,8 +366,9 @@ impl StreamGuard {
         })
     }
 
-    /// The event's bytes, with what the rules replace replaced; none where a revision has left nothing of it.
-    fn edited(&self, held: &Held) -> Option<Bytes> {
+    /// What the rules replace in an event (the deltas, by index, and their new text), and what is told of it; none where
+    /// a revision has left nothing of the event.
+    fn edited(&self, held: &Held) -> Option<Edited> {
         let mut changed = Vec::new();
         let mut note = None;
         for (index, (delta, span)) in held.event.deltas.iter().zip(&held.spans).enumerate() {
@@ -360,7 +378,7 @@ impl StreamGuard {
                 if text.is_empty() && held.event.is_text_only() {
                     return None;
                 }
-                note = told.as_deref().filter(|_| !text.is_empty());
+                note = told.clone().filter(|_| !text.is_empty());
             }
             changed.push((index, text));
         }
@@ -368,19 +386,20 @@ impl StreamGuard {
         if revised && held.event.is_citation() {
             return None;
         }
-        Some(if changed.is_empty() { held.event.raw.clone() } else { held.event.rewrite_with(&changed, note) })
+        Some((changed, note))
     }
 }
 
 impl LaneState {
-    /// `whole` for a lane of a stream that is held.
-    fn new(lane: Lane, view: &View, whole: bool) -> Self {
+    /// `whole` for a lane of a stream that is held, `repeats` in a dialect that repeats its texts.
+    fn new(lane: Lane, view: &View, whole: bool, repeats: bool) -> Self {
         Self {
             window: Window::new(shape(view, lane.channel)),
             since: None,
             closed: false,
             whole: whole || matches!(lane.channel, Channel::ToolArgs(_)),
             apart: lane.channel == Channel::Other,
+            repeated: repeats.then(String::new),
             redactions: Vec::new(),
             said: String::new(),
             sent: 0,
@@ -392,6 +411,9 @@ impl LaneState {
     fn push(&mut self, text: &str, now: Instant) -> Range<usize> {
         let start = self.window.end();
         let end = self.window.push(text);
+        if let Some(said) = &mut self.repeated {
+            said.push_str(text);
+        }
         if end > start {
             self.since.get_or_insert(now);
             // A lane that was closed goes on: a further block of text, or the next call under the same index.
@@ -401,6 +423,24 @@ impl LaneState {
             self.window.push("\n");
         }
         start..end
+    }
+
+    /// Takes a text that should repeat what the lane has, and says where it stands there. What it has more is new text;
+    /// one that is another text altogether is judged as such.
+    fn copy(&mut self, text: &str, now: Instant) -> Range<usize> {
+        let said = self.repeated.as_deref().unwrap_or_default();
+        if said.ends_with(text) {
+            return said.len() - text.len()..said.len();
+        }
+        if said.starts_with(text) {
+            return 0..text.len();
+        }
+        if let Some(more) = text.strip_prefix(said) {
+            let more = more.to_owned();
+            return 0..self.push(&more, now).end;
+        }
+        self.push("\n", now);
+        self.push(text, now)
     }
 
     fn due(&self, now: Instant) -> bool {
@@ -481,7 +521,7 @@ fn over_escape(text: &str, range: Range<usize>) -> Range<usize> {
 fn origin(channel: Channel) -> Origin {
     match channel {
         Channel::Content | Channel::Refusal => Origin::Output,
-        Channel::Reasoning => Origin::Reasoning,
+        Channel::Reasoning | Channel::Summary => Origin::Reasoning,
         Channel::ToolArgs(_) => Origin::ToolArgs,
         Channel::Other => Origin::Other,
     }

@@ -1,6 +1,7 @@
 //! One question to a model, and its answer's text.
 
 use bytes::{Bytes, BytesMut};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 
 use super::error::Error;
@@ -43,7 +44,8 @@ impl Asker<'_> {
         let dialect = dialect(self.upstream.provider());
         let body = question(dialect, self.model, system, material, max_tokens);
         let failed = |source| Error::Upstream { role, source };
-        let mut response = self.upstream.send(dialect.path(), &self.headers(), body).await.map_err(failed)?;
+        let target = PathAndQuery::from_static(self.upstream.provider().questions());
+        let mut response = self.upstream.send(&target, &self.headers(), body).await.map_err(failed)?;
         if !response.status.is_success() {
             return Err(Error::Status { role, status: response.status.as_u16() });
         }
@@ -82,7 +84,7 @@ impl Asker<'_> {
 /// The dialect in which an upstream is asked, whatever the client speaks.
 fn dialect(provider: Provider) -> Dialect {
     match provider {
-        Provider::OpenAi => Dialect::OpenAiChat,
+        Provider::OpenAi | Provider::Azure => Dialect::OpenAiChat,
         Provider::Anthropic => Dialect::AnthropicMessages,
     }
 }

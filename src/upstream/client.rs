@@ -23,6 +23,7 @@ use super::headers;
 use crate::telemetry::Metrics;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
 /// One configured upstream: its origin, its key, its connections.
 #[derive(Debug)]
@@ -148,11 +149,22 @@ impl Upstream {
         matches!(self.key, Key::Ours(..))
     }
 
-    /// Posts `body` to the dialect's `path` with what may pass of the client's headers, and waits for the head of the
-    /// answer. Dropping the future, or later the body, cancels the call.
-    pub async fn send(&self, path: &'static str, client: &HeaderMap, body: Bytes) -> Result<Response, Error> {
+    /// Posts `body` to `target`, a path and perhaps a query, with what may pass of the client's headers, and waits for
+    /// the head of the answer. Dropping the future, or later the body, cancels the call.
+    pub async fn send(&self, target: &PathAndQuery, client: &HeaderMap, body: Bytes) -> Result<Response, Error> {
+        self.call(self.request(target, client, body)?).await
+    }
+
+    /// Asks for `target`; else as [`Upstream::send`].
+    pub async fn get(&self, target: &PathAndQuery, client: &HeaderMap) -> Result<Response, Error> {
+        let mut request = self.request(target, client, Bytes::new())?;
+        *request.method_mut() = Method::GET;
+        request.headers_mut().remove(header::CONTENT_TYPE);
+        self.call(request).await
+    }
+
+    async fn call(&self, request: Request<Full<Bytes>>) -> Result<Response, Error> {
         let deadline = Instant::now() + self.timeouts.total;
-        let request = self.request(path, client, body)?;
         let wait = self.timeouts.first_byte.min(self.timeouts.total);
         let outcome = match timeout(wait, self.client.request(request)).await {
             Ok(Ok(response)) if response.status().is_redirection() => Err(Error::Redirect),
@@ -175,11 +187,11 @@ impl Upstream {
         }
     }
 
-    fn request(&self, path: &'static str, client: &HeaderMap, body: Bytes) -> Result<Request<Full<Bytes>>, Error> {
+    fn request(&self, target: &PathAndQuery, client: &HeaderMap, body: Bytes) -> Result<Request<Full<Bytes>>, Error> {
         let target = if self.prefix.is_empty() {
-            PathAndQuery::from_static(path)
+            target.clone()
         } else {
-            PathAndQuery::try_from(format!("{}{path}", self.prefix)).map_err(|e| Error::Connect(e.to_string()))?
+            PathAndQuery::try_from(format!("{}{target}", self.prefix)).map_err(|e| Error::Connect(e.to_string()))?
         };
         let uri = Uri::builder()
             .scheme(self.scheme.clone())
@@ -191,7 +203,7 @@ impl Upstream {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         *request.headers_mut() = match &self.key {
-            Key::Clients => headers::upstream(client, &[header::AUTHORIZATION, X_API_KEY]),
+            Key::Clients => headers::upstream(client, &[header::AUTHORIZATION, X_API_KEY, API_KEY]),
             Key::Ours(name, value) => {
                 let mut headers = headers::upstream(client, &[]);
                 headers.insert(name.clone(), value.clone());
@@ -231,6 +243,7 @@ fn key(name: &str, config: &Config, variable: impl Fn(&str) -> Option<String>) -
     let (header, value) = match config.dialect {
         Provider::OpenAi => (header::AUTHORIZATION, format!("Bearer {secret}")),
         Provider::Anthropic => (X_API_KEY, secret),
+        Provider::Azure => (API_KEY, secret),
     };
     let mut value = HeaderValue::try_from(value).map_err(|_| ConfigError::KeyUnusable { name, variable: env })?;
     value.set_sensitive(true);

@@ -12,14 +12,29 @@ pub enum Provider {
     OpenAi,
     /// Anthropic: `x-api-key: KEY`.
     Anthropic,
+    /// Azure `OpenAI`, by deployment or by its `v1` paths: `api-key: KEY`.
+    Azure,
 }
 
 impl Provider {
+    /// Every provider.
+    pub const ALL: [Provider; 3] = [Provider::OpenAi, Provider::Anthropic, Provider::Azure];
+
+    /// The path for questions of our own to its models.
+    pub fn questions(self) -> &'static str {
+        match self {
+            Self::OpenAi => "/v1/chat/completions",
+            Self::Anthropic => "/v1/messages",
+            Self::Azure => "/openai/v1/chat/completions",
+        }
+    }
+
     /// The word used in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
+            Self::Azure => "azure",
         }
     }
 }

@@ -114,7 +114,7 @@ async fn the_admin_listener_tells_what_runs() {
     let status = ask("/status").await.json();
     assert_eq!(status["policy"]["name"], "test");
     assert_eq!(status["policy"]["rules"][0]["id"], "attack");
-    assert_eq!(status["routes"][2]["guarded"], "denied");
+    assert_eq!(status["routes"][0]["guarded"], "enforced");
     let metrics = ask("/metrics").await;
     assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
     for name in [

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod census;
+mod dialects;
 mod faults;
 mod judge;
 mod layers;
@@ -12,6 +14,7 @@ mod pairs;
 mod process;
 mod race;
 mod reload;
+mod responses;
 mod revision;
 mod streaming;
 mod strict;

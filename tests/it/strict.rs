@@ -89,22 +89,32 @@ async fn compressed_bodies_are_decoded_judged_and_sent_plain() {
 }
 
 #[tokio::test]
-async fn every_other_path_is_denied_in_the_dialects_shape() {
+async fn every_other_path_is_refused_in_the_dialects_shape() {
     let (upstream, running) = guarded().await;
-    for path in
-        ["/v1/responses", "/v1/embeddings", "/v1/models", "//v1/chat/completions", "/v1%2fchat/completions", "/"]
-    {
+    for (path, status, code) in [
+        ("/api/generate", 404, "unknown_route"),
+        ("/", 404, "unknown_route"),
+        ("//v1/chat/completions", 400, "malformed_path"),
+        ("/v1%2fchat/completions", 400, "malformed_path"),
+        ("/v1/files/../chat/completions", 400, "malformed_path"),
+        ("/v1/files", 403, "endpoint_not_allowed"),
+    ] {
         let reply = running.client().post(path, chat("Hello", false)).await;
-        assert_eq!(reply.status, 404, "{path}");
-        assert_eq!(reply.json()["error"]["code"], "unknown_route", "{path}");
+        assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (status, &code.into()), "{path}");
+        assert_eq!(reply.header("x-should-retry"), "false");
     }
     let request = Request::post("/v1/messages/batches").header("content-type", "application/json");
     let reply = running.client().send(request, "{}").await;
-    assert_eq!((reply.status.as_u16(), &reply.json()["error"]["type"]), (404, &"not_found_error".into()));
-    let reply = running.client().send(Request::get("/v1/chat/completions"), "").await;
+    assert_eq!((reply.status.as_u16(), &reply.json()["error"]["type"]), (403, &"permission_error".into()));
+    let reply = running.client().send(Request::put("/v1/messages"), "").await;
     assert_eq!(reply.status, 405);
     let form = Request::post("/v1/chat/completions").header("content-type", "application/x-www-form-urlencoded");
     assert_eq!(running.client().send(form, "a=b").await.status, 415);
+    let socket = Request::get("/v1/realtime").header("connection", "upgrade").header("upgrade", "websocket");
+    assert_eq!(running.client().send(socket, "").await.status, 403);
+    let hosts =
+        Request::post("/v1/chat/completions").header("host", "x/#@y").header("content-type", "application/json");
+    assert_eq!(running.client().send(hosts, chat("Hello", false)).await.status, 400);
     assert!(upstream.requests().is_empty());
 }
 

@@ -28,6 +28,7 @@ admin: 127.0.0.1:{admin}
 upstreams:
   openai: {{ dialect: openai, url: "{upstream}", api_key_env: SDK_TEST_KEY }}
   anthropic: {{ dialect: anthropic, url: "{upstream}", api_key_env: SDK_TEST_KEY }}
+  azure: {{ dialect: azure, url: "{upstream}", api_key_env: SDK_TEST_KEY }}
 policies: {{ dir: policies, active: {policy} }}
 classifier: {{ dir: "{model}", threads: 1 }}
 pairs: {{ dir: pairs }}

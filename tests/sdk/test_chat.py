@@ -473,14 +473,14 @@ def test_broken_stream_never_looks_complete(guarded, script, tap, fault, helper)
 def test_other_routes_are_denied(guarded, tap):
     sdk = client(guarded.url, tap)
     for call in (
-        lambda: sdk.embeddings.create(model="m", input="text"),
-        lambda: sdk.responses.create(model="m", input="text"),
-        lambda: sdk.models.list(),
+        lambda: sdk.batches.list(),
+        lambda: sdk.images.generate(prompt="text"),
+        lambda: sdk.beta.assistants.list(),
         lambda: sdk.chat.completions.retrieve("chatcmpl-1"),
     ):
-        with pytest.raises(openai.NotFoundError) as raised:
+        with pytest.raises(openai.PermissionDeniedError) as raised:
             call()
-        assert raised.value.code == "unknown_route" and raised.value.request_id.startswith("req_")
+        assert raised.value.code == "endpoint_not_allowed" and raised.value.request_id.startswith("req_")
     assert tap.requests == 4
 
 

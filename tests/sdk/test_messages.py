@@ -395,13 +395,13 @@ def test_broken_stream_never_looks_complete(guarded, script, tap, fault, helper)
 def test_other_routes_are_denied(guarded, tap):
     sdk = client(guarded.url, tap)
     for call in (
-        lambda: sdk.messages.count_tokens(model="m", messages=QUESTION["messages"]),
         lambda: sdk.messages.batches.list(),
-        lambda: sdk.models.list(),
+        lambda: sdk.beta.files.list(),
+        lambda: sdk.messages.batches.retrieve("batch_1"),
     ):
-        with pytest.raises(anthropic.NotFoundError) as raised:
+        with pytest.raises(anthropic.PermissionDeniedError) as raised:
             call()
-        assert raised.value.type == "not_found_error" and raised.value.request_id.startswith("req_")
+        assert raised.value.type == "permission_error" and raised.value.request_id.startswith("req_")
     assert tap.requests == 3
 
 

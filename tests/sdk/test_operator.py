@@ -80,7 +80,7 @@ def test_requests_are_counted_by_status(own_gateway, script, tap):
     sdk.chat.completions.create(model=script("allowed").model, messages=QUESTION)
     sdk.chat.completions.create(model=script("tool").model, messages=QUESTION)
     with pytest.raises(Exception, match="404"):
-        sdk.models.list()
+        sdk.get("/unheard-of", cast_to=object)
     assert own_gateway.metric("wardline_http_requests_total", route="chat", code="200") == 2
     assert own_gateway.metric("wardline_http_requests_total", code="404") == 1
     assert own_gateway.metric("gen_ai_client_token_usage_sum", gen_ai_token_type="output") == 2 * 34

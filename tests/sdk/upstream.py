@@ -1,4 +1,4 @@
-"""A scripted provider in both dialects, on a loopback port of its own.
+"""A scripted provider in all dialects, on a loopback port of its own.
 
 The model name says what it answers: `script:NAME@TAG`. NAME is a key of SCRIPTS (or `error-STATUS`), TAG is the test's
 own, so that each test finds its requests among all received. Shapes are those of the providers' published types; each
@@ -9,6 +9,7 @@ A text may hold GATE: there the stream waits until the test says `go`, or until 
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import select
@@ -162,13 +163,15 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
+        if "/models" in url.path:
+            return self._whole(200, json.dumps(models("anthropic-version" in self.headers, url.path)))
         tag = parse_qs(url.query).get("tag", [""])[0]
         if url.path == "/-/received":
             body = json.dumps([asdict(one) for one in self.server.upstream.received(tag)])
         else:
             self.server.upstream.go(tag)
             body = "[]"
-        self._whole(200, body)
+        return self._whole(200, body)
 
     # -- the provider
 
@@ -181,7 +184,7 @@ class _Exchange(BaseHTTPRequestHandler):
         model = body["model"]
         one = Received(self.path, headers, body, tag=model.partition("@")[2])
         nth = self.server.upstream.note(one)
-        dialect = {"/v1/chat/completions": Chat, "/v1/messages": Messages}[self.path](body)
+        dialect = DIALECTS[re.sub("^/openai/(deployments/[^/]*|v1)", "/v1", urlsplit(self.path).path)](body)
         script = scripted(model)
         try:
             self._answer(one, dialect, script, 429 if model.startswith("script:flaky") and nth == 1 else script.status)
@@ -480,6 +483,160 @@ class Messages(Dialect):
             fragments = ["", *pieces(arguments(tool), script.piece)]
             deltas = ({"type": "input_json_delta", "partial_json": piece} for piece in fragments)
             yield {"type": "tool_use", "id": tool["id"], "name": tool["name"], "input": {}}, deltas
+
+
+class Tokens(Messages):
+    """POST /v1/messages/count_tokens."""
+
+    def answer(self, script: Script) -> dict:
+        return {"input_tokens": len(json.dumps(self.body))}
+
+
+class Responses(Chat):
+    """POST /v1/responses. Repeats the request's own words in every answer, as the provider does."""
+
+    ID = "resp_0scripted"
+
+    def system(self) -> str:
+        return self.body.get("instructions") or ""
+
+    def response(self, status: str, output: list[dict]) -> dict:
+        into, out = SAID["usage"]["input"], SAID["usage"]["output"]
+        return {
+            "id": self.ID,
+            "object": "response",
+            "created_at": 1760000000,
+            "status": status,
+            "error": None,
+            "incomplete_details": None,
+            "instructions": self.body.get("instructions"),
+            "metadata": self.body.get("metadata") or {},
+            "model": self.model,
+            "output": output,
+            "parallel_tool_calls": True,
+            "temperature": 1.0,
+            "text": self.body.get("text") or {"format": {"type": "text"}},
+            "tool_choice": "auto",
+            "tools": self.body.get("tools") or [],
+            "top_p": 1.0,
+            "truncation": "disabled",
+            "usage": {
+                "input_tokens": into,
+                "input_tokens_details": {"cached_tokens": 0},
+                "output_tokens": out,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": into + out,
+            }
+            if status == "completed"
+            else None,
+        }
+
+    def message(self, text: str, status: str = "completed") -> dict:
+        content = [{"type": "output_text", "text": text, "annotations": [], "logprobs": []}] if status == "completed" else []
+        return {"id": "msg_1", "type": "message", "status": status, "role": "assistant", "content": content}
+
+    def call(self, at: int, tool: dict, text: str) -> dict:
+        call = {"id": f"fc_{at}", "type": "function_call", "status": "completed", "call_id": tool["id"]}
+        return {**call, "name": tool["name"], "arguments": text}
+
+    def answer(self, script: Script) -> dict:
+        output = [self.message(script.text(0))] if script.choices else []
+        output += [self.call(at, tool, arguments(tool)) for at, tool in enumerate(script.tools)]
+        return self.response("completed", output)
+
+    def events(self, script: Script) -> Iterator[str | None]:
+        number = iter(range(10_000))
+
+        def told(kind: str, **more: object) -> str:
+            return event(kind, sequence_number=next(number), **more)
+
+        yield told("response.created", response=self.response("in_progress", []))
+        yield told("response.in_progress", response=self.response("in_progress", []))
+        output = []
+        if script.choices:
+            place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+            part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+            yield told("response.output_item.added", output_index=0, item=self.message("", "in_progress"))
+            yield told("response.content_part.added", **place, part=part)
+            for delta in script.deltas(0):
+                if delta is GATE:
+                    yield GATE
+                else:
+                    more = {"logprobs": [], "obfuscation": "aX7pQ2"}
+                    yield told("response.output_text.delta", **place, delta=delta, **more)
+            text = script.text(0)
+            yield told("response.output_text.done", **place, text=text, logprobs=[])
+            yield told("response.content_part.done", **place, part={**part, "text": text})
+            output.append(self.message(text))
+            yield told("response.output_item.done", output_index=0, item=output[0])
+        for at, tool in enumerate(script.tools):
+            place = {"item_id": f"fc_{at}", "output_index": at}
+            yield told("response.output_item.added", output_index=at, item=self.call(at, tool, ""))
+            for piece in pieces(arguments(tool), script.piece):
+                yield told("response.function_call_arguments.delta", **place, delta=piece)
+            yield told("response.function_call_arguments.done", **place, arguments=arguments(tool), name=tool["name"])
+            output.append(self.call(at, tool, arguments(tool)))
+            yield told("response.output_item.done", output_index=at, item=output[-1])
+        yield told("response.completed", response=self.response("completed", output))
+
+
+class Completions(Chat):
+    """POST /v1/completions."""
+
+    ID = "cmpl-0scripted"
+
+    def system(self) -> str:
+        return ""
+
+    def answer(self, script: Script) -> dict:
+        text = script.text(0)
+        choice = {"text": text, "index": 0, "logprobs": None, "finish_reason": "stop"}
+        return self.frame("text_completion", [choice], usage=self.usage())
+
+    def events(self, script: Script) -> Iterator[str | None]:
+        for delta in [*script.deltas(0), ""]:
+            finish = None if delta else "stop"
+            choice = {"text": delta, "index": 0, "logprobs": None, "finish_reason": finish}
+            yield f"data: {json.dumps(self.frame('text_completion', [choice]), ensure_ascii=False)}\n\n"
+        yield "data: [DONE]\n\n"
+
+
+class Embeddings(Chat):
+    """POST /v1/embeddings."""
+
+    def system(self) -> str:
+        return ""
+
+    def answer(self, script: Script) -> dict:
+        texts = [self.body["input"]] if isinstance(self.body["input"], str) else self.body["input"]
+        data = []
+        for index in range(len(texts)):
+            numbers = [0.5, -0.25, float(index)]
+            packed = base64.b64encode(struct.pack("<3f", *numbers)).decode()
+            vector = packed if self.body.get("encoding_format") == "base64" else numbers
+            data.append({"object": "embedding", "index": index, "embedding": vector})
+        return {"object": "list", "data": data, "model": self.model, "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+
+
+DIALECTS = {
+    "/v1/chat/completions": Chat,
+    "/v1/responses": Responses,
+    "/v1/completions": Completions,
+    "/v1/embeddings": Embeddings,
+    "/v1/messages": Messages,
+    "/v1/messages/count_tokens": Tokens,
+}
+
+
+def models(anthropic: bool, path: str) -> dict:
+    """The list, or one of it."""
+    if anthropic:
+        one = {"type": "model", "id": "claude-scripted", "display_name": "Scripted", "created_at": "2026-01-01T00:00:00Z"}
+        whole = {"data": [one], "has_more": False, "first_id": one["id"], "last_id": one["id"]}
+    else:
+        one = {"id": "gpt-scripted", "object": "model", "created": 1760000000, "owned_by": "system"}
+        whole = {"object": "list", "data": [one]}
+    return whole if path.endswith("/models") else {**one, "id": path.rsplit("/", 1)[1]}
 
 
 def event(kind: str, **more: object) -> str:

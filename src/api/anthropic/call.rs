@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::api::call::{Head, member, objects, optional_bool, required_items, required_string};
+use crate::api::call::{Head, member, model, objects, optional_bool, required_items};
 use crate::api::dialect::{Limits, Origin};
 use crate::api::error::ReadError;
 use crate::api::json::{Edits, Json, Kind, Value, quoted};
@@ -14,7 +14,7 @@ pub(in crate::api) fn read_call(doc: &Json, limits: &Limits) -> Result<(Head, Ve
         return Err(ReadError::wrong_type("", root, "a JSON object"));
     }
     let head = Head {
-        model: required_string(root, "model")?,
+        model: model(root, limits)?,
         stream: optional_bool(root, "stream", "stream")?,
         include_usage: true,
         choices: 1,

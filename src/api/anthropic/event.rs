@@ -14,8 +14,8 @@ pub(super) fn usage(holder: Value<'_>) -> Option<Usage> {
     Some(Usage { input: count("input_tokens") + cached, output: count("output_tokens") })
 }
 
-const CONTENT: Lane = Lane { choice: 0, channel: Channel::Content };
-const REASONING: Lane = Lane { choice: 0, channel: Channel::Reasoning };
+const CONTENT: Lane = Lane { choice: 0, item: 0, part: 0, channel: Channel::Content };
+const REASONING: Lane = Lane { choice: 0, item: 0, part: 0, channel: Channel::Reasoning };
 
 /// Reads what is known of an event; the caller takes every string that is left here.
 pub(in crate::api) fn read_event(
@@ -81,7 +81,7 @@ fn read_start(block: Value<'_>, index: u32, sift: &mut Sift, limits: &Limits) ->
         "redacted_thinking" => sift.opaque(block.get("data")),
         "tool_use" | "server_tool_use" | "mcp_tool_use" => {
             sift.identifier(block.get("id"));
-            sift.tree(Lane { choice: 0, channel: Channel::ToolArgs(index) }, block);
+            sift.tree(Lane::of(0, Channel::ToolArgs(index)), block);
         }
         other => {
             if !limits.allow_media && matches!(other, "image" | "audio" | "video" | "container_upload") {
@@ -101,7 +101,7 @@ fn read_delta(delta: Value<'_>, index: u32, sift: &mut Sift) {
         "thinking_delta" => delta.all("thinking").for_each(|text| sift.tree(REASONING, text)),
         "signature_delta" => sift.opaque(delta.get("signature")),
         "input_json_delta" => {
-            let lane = Lane { choice: 0, channel: Channel::ToolArgs(index) };
+            let lane = Lane::of(0, Channel::ToolArgs(index));
             delta.all("partial_json").for_each(|text| sift.tree(lane, text));
         }
         "citations_delta" => sift.opaque(delta.get("citation").and_then(|citation| citation.get("encrypted_index"))),

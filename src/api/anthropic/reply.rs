@@ -9,8 +9,8 @@ use crate::api::dialect::{Limits, Origin};
 use crate::api::error::ReadError;
 use crate::api::json::{Edits, Json, Value, quoted};
 use crate::api::notice::{BlockStyle, Notice};
-use crate::api::reply::{Imprint, Touched, identifier};
-use crate::api::segment::{Gather, Segment, texts};
+use crate::api::reply::{Imprint, Touched, counts, identifier};
+use crate::api::segment::{Gather, Segment};
 
 pub(in crate::api) fn read_reply(doc: &Json, limits: &Limits) -> Result<(Imprint, Vec<Segment>), ReadError> {
     let root = doc.root();
@@ -84,10 +84,7 @@ pub(in crate::api) fn replace_answer(root: Value<'_>, choice: u32, text: &str, e
 /// A whole new body: there is one choice only, and nothing of it may remain.
 pub(in crate::api) fn block(root: Value<'_>, notice: &Notice<'_>, style: BlockStyle) -> Tree {
     let id = identifier(root, "id").unwrap_or_else(|| message_id(notice.request_id));
-    // Counts only: a usage object with a text in it was not judged to be harmless.
-    let counts = root.get("usage").filter(|usage| usage.is_object() && texts(*usage, |_| false).next().is_none());
-    let counts = counts.and_then(|usage| serde_json::from_slice(usage.raw()).ok());
-    let counts = counts.unwrap_or_else(|| usage_tree(usage(root).unwrap_or_default()));
+    let counts = counts(root).unwrap_or_else(|| usage_tree(usage(root).unwrap_or_default()));
     blocked(&id, &identifier(root, "model").unwrap_or_default(), &counts, notice, style)
 }
 

@@ -1,15 +1,12 @@
 //! The request: `POST /v1/chat/completions`.
 
 use crate::api::call::{
-    Head, InjectRole, member, objects, optional_bool, optional_string, required_items, required_string,
+    Head, InjectRole, choices, include_usage, member, model, objects, optional_bool, optional_string, required_items,
 };
 use crate::api::dialect::{Limits, Origin};
 use crate::api::error::ReadError;
 use crate::api::json::{Edits, Json, Kind, Value, quoted};
 use crate::api::segment::{Draft, Gather, Segment};
-
-/// The most answers that one request may ask for (the API's own limit).
-const MAX_CHOICES: u64 = 128;
 
 /// Parts that no text guard can judge, by the key that holds them and by `type`.
 const MEDIA: [&str; 10] = [
@@ -30,7 +27,7 @@ pub(in crate::api) fn read_call(doc: &Json, limits: &Limits) -> Result<(Head, Ve
     if !root.is_object() {
         return Err(ReadError::wrong_type("", root, "a JSON object"));
     }
-    let head = head(root)?;
+    let head = head(root, limits)?;
     let mut gather = Gather::new(doc);
     gather.identifier(root.get("model"));
     for (at, item) in required_items(root, "messages")?.items().enumerate() {
@@ -49,27 +46,12 @@ pub(in crate::api) fn read_call(doc: &Json, limits: &Limits) -> Result<(Head, Ve
     Ok((head, gather.finish(0)))
 }
 
-fn head(root: Value<'_>) -> Result<Head, ReadError> {
-    let choices = match member(root, "n") {
-        None => 1,
-        Some(n) => n
-            .as_u64()
-            .filter(|n| (1..=MAX_CHOICES).contains(n))
-            .and_then(|n| u32::try_from(n).ok())
-            .ok_or_else(|| ReadError::wrong_type("n", n, "an integer from 1 to 128"))?,
-    };
-    let include_usage = match member(root, "stream_options") {
-        None => false,
-        Some(options) if options.is_object() => {
-            optional_bool(options, "include_usage", "stream_options.include_usage")?
-        }
-        Some(options) => return Err(ReadError::wrong_type("stream_options", options, "an object")),
-    };
+fn head(root: Value<'_>, limits: &Limits) -> Result<Head, ReadError> {
     Ok(Head {
-        model: required_string(root, "model")?,
+        choices: choices(root)?,
+        include_usage: include_usage(root)?,
+        model: model(root, limits)?,
         stream: optional_bool(root, "stream", "stream")?,
-        include_usage,
-        choices,
     })
 }
 

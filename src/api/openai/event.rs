@@ -7,7 +7,7 @@ use crate::api::json::{Edits, Value};
 use crate::api::notice::Usage;
 
 /// The choices of an answer or a chunk, each with its index; every one of duplicates.
-pub(super) fn choices(root: Value<'_>) -> impl Iterator<Item = (u32, Value<'_>)> {
+pub(in crate::api) fn choices(root: Value<'_>) -> impl Iterator<Item = (u32, Value<'_>)> {
     root.all("choices").flat_map(Value::items).enumerate().map(|(at, choice)| (index(choice, at), choice))
 }
 
@@ -18,7 +18,7 @@ pub(super) fn index(value: Value<'_>, at: usize) -> u32 {
 }
 
 /// The counts in a `usage` object.
-pub(super) fn usage(root: Value<'_>) -> Option<Usage> {
+pub(in crate::api) fn usage(root: Value<'_>) -> Option<Usage> {
     let usage = root.get("usage").filter(|usage| usage.is_object())?;
     let count = |key| usage.get(key).and_then(Value::as_u64);
     Some(Usage {
@@ -51,7 +51,7 @@ pub(in crate::api) fn read_event(
         for token in repeated_tokens(choice, "delta") {
             sift.inert(token);
         }
-        sift.tree(Lane { choice: index, channel: Channel::Other }, choice);
+        sift.tree(Lane::of(index, Channel::Other), choice);
     }
     if event.error {
         event.closes.push(Close::All);
@@ -60,7 +60,7 @@ pub(in crate::api) fn read_event(
 }
 
 fn read_delta(choice: u32, delta: Value<'_>, sift: &mut Sift, limits: &Limits) -> Result<(), ReadError> {
-    let lane = |channel| Lane { choice, channel };
+    let lane = |channel| Lane::of(choice, channel);
     let known = [
         ("content", Channel::Content),
         ("refusal", Channel::Refusal),

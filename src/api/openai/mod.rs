@@ -8,6 +8,6 @@ mod render;
 mod reply;
 
 pub(super) use call::{inject, messages, read_call};
-pub(super) use event::{forget_copies, read_event};
-pub(super) use render::{Progress, error, refusal};
+pub(super) use event::{choices, forget_copies, read_event, usage};
+pub(super) use render::{Progress, error, finish_reason, refusal, usage_tree};
 pub(super) use reply::{answer, block, has_tool_calls, read_reply, replace_answer, tidy};

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value as Tree, json};
 
+use crate::api::completions::blocked_choice as blocked_completion;
 use crate::api::event::Event;
 use crate::api::json::Value;
 use crate::api::notice::{BlockStyle, Notice, Usage};
@@ -38,7 +39,7 @@ pub(in crate::api) fn refusal(model: &str, choices: u32, notice: &Notice<'_>) ->
         "created": 0,
         "model": model,
         "choices": choices,
-        "usage": usage(Usage::default()),
+        "usage": usage_tree(Usage::default()),
     })
 }
 
@@ -55,14 +56,14 @@ pub(super) fn completion_id(request_id: &str) -> String {
     format!("chatcmpl-{}", request_id.trim_start_matches("req_"))
 }
 
-fn finish_reason(style: BlockStyle) -> &'static str {
+pub(in crate::api) fn finish_reason(style: BlockStyle) -> &'static str {
     match style {
         BlockStyle::ContentFilter => "content_filter",
         BlockStyle::Refusal => "stop",
     }
 }
 
-fn usage(usage: Usage) -> Tree {
+pub(in crate::api) fn usage_tree(usage: Usage) -> Tree {
     json!({
         "prompt_tokens": usage.input,
         "completion_tokens": usage.output,
@@ -73,6 +74,8 @@ fn usage(usage: Usage) -> Tree {
 /// How far a stream has come.
 #[derive(Clone, Debug, Default)]
 pub(in crate::api) struct Progress {
+    /// Chunks have the shape of legacy Completions.
+    legacy: bool,
     id: Option<String>,
     created: u64,
     model: Option<String>,
@@ -88,8 +91,8 @@ pub(in crate::api) struct Progress {
 }
 
 impl Progress {
-    pub(in crate::api) fn new(include_usage: bool, choices: u32, model: Option<String>) -> Progress {
-        Progress { include_usage, model, known: (0..choices).collect(), ..Progress::default() }
+    pub(in crate::api) fn new(legacy: bool, include_usage: bool, choices: u32, model: Option<String>) -> Progress {
+        Progress { legacy, include_usage, model, known: (0..choices).collect(), ..Progress::default() }
     }
 
     pub(in crate::api) fn seen(&mut self, event: &Event) {
@@ -118,6 +121,10 @@ impl Progress {
         }
         for &index in self.known.difference(&self.finished) {
             let begun = self.begun.contains(&index);
+            if self.legacy {
+                self.legacy_end(index, notice, style, &mut out);
+                continue;
+            }
             if !begun {
                 let delta = json!({"role": "assistant", "content": null, "refusal": notice.message});
                 frame(None, &self.chunk(notice, index, &delta, None), &mut out);
@@ -133,11 +140,22 @@ impl Progress {
         {
             let mut chunk = self.envelope(notice.request_id);
             chunk["choices"] = json!([]);
-            chunk["usage"] = usage(counted);
+            chunk["usage"] = usage_tree(counted);
             frame(None, &chunk, &mut out);
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
         out
+    }
+
+    /// The chunk that ends a choice of legacy Completions.
+    fn legacy_end(&self, index: u32, notice: &Notice<'_>, style: BlockStyle, out: &mut Vec<u8>) {
+        let mut last = self.envelope(notice.request_id);
+        last["choices"] = json!([blocked_completion(index, notice, style)]);
+        if self.include_usage {
+            last["usage"] = Tree::Null;
+        }
+        notice.annotate_into(&mut last);
+        frame(None, &last, out);
     }
 
     pub(in crate::api) fn error_tail(code: &str, message: &str) -> Vec<u8> {
@@ -159,7 +177,7 @@ impl Progress {
     fn envelope(&self, request_id: &str) -> Tree {
         json!({
             "id": self.id.clone().unwrap_or_else(|| completion_id(request_id)),
-            "object": "chat.completion.chunk",
+            "object": if self.legacy { "text_completion" } else { "chat.completion.chunk" },
             "created": self.created,
             "model": self.model.as_deref().unwrap_or_default(),
         })

@@ -10,8 +10,8 @@ use crate::api::openai::call::gather_call;
 use crate::api::openai::event::{choices, index, repeated_tokens, usage};
 use crate::api::openai::render::{blocked_choice, completion_id};
 use crate::api::render::to_bytes;
-use crate::api::reply::{Imprint, Touched, identifier};
-use crate::api::segment::{Gather, Segment, texts};
+use crate::api::reply::{Imprint, Touched, counts, identifier};
+use crate::api::segment::{Gather, Segment};
 
 /// Members of a message that hold the model's thinking.
 const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "reasoning_details"];
@@ -149,9 +149,7 @@ fn blocked_body(root: Value<'_>, indexes: &[u32], notice: &Notice<'_>, style: Bl
         "model": identifier(root, "model").unwrap_or_default(),
         "choices": choices,
     });
-    // Counts only: a usage object with a text in it was not judged to be harmless.
-    let counts = root.get("usage").filter(|usage| usage.is_object() && texts(*usage, |_| false).next().is_none());
-    if let Some(counts) = counts.and_then(|usage| serde_json::from_slice(usage.raw()).ok()) {
+    if let Some(counts) = counts(root) {
         body["usage"] = counts;
     }
     body

@@ -5,11 +5,20 @@ use serde_json::json;
 
 use crate::api::render::{self, ApiError};
 use crate::api::tests::{MARKER, limits, marked, notice, tree};
-use crate::api::{BlockStyle, Call, Dialect, Origin, Reply, Segment, Usage};
+use crate::api::{Assessment, BlockStyle, Call, Dialect, Echo, Limits, Origin, Reply, Segment, Usage};
 
 const CHAT: &[u8] = include_bytes!("../../../tests/fixtures/chat_reply.json");
 const MESSAGES: &[u8] = include_bytes!("../../../tests/fixtures/messages_reply.json");
-const BOTH: [(Dialect, &[u8]); 2] = [(Dialect::OpenAiChat, CHAT), (Dialect::AnthropicMessages, MESSAGES)];
+const RESPONSES: &[u8] = include_bytes!("../../../tests/fixtures/responses_reply.json");
+const COMPLETIONS: &[u8] = include_bytes!("../../../tests/fixtures/completions_reply.json");
+const MODELS: &[u8] = include_bytes!("../../../tests/fixtures/models_reply.json");
+const EVERY: [(Dialect, &[u8]); 5] = [
+    (Dialect::OpenAiChat, CHAT),
+    (Dialect::OpenAiResponses, RESPONSES),
+    (Dialect::OpenAiCompletions, COMPLETIONS),
+    (Dialect::OpenAiModels, MODELS),
+    (Dialect::AnthropicMessages, MESSAGES),
+];
 
 fn read(dialect: Dialect, body: &[u8]) -> Reply {
     Reply::read(dialect, Bytes::copy_from_slice(body), &limits()).unwrap()
@@ -23,7 +32,7 @@ fn position(reply: &Reply, text: &str) -> (usize, std::ops::Range<usize>) {
 
 #[test]
 fn a_marker_at_any_string_is_seen_or_the_answer_refused() {
-    for (dialect, body) in BOTH {
+    for (dialect, body) in EVERY {
         for (old, body) in marked(body, MARKER) {
             if let Ok(reply) = Reply::read(dialect, body, &limits()) {
                 let seen = reply.segments().iter().any(|segment| segment.text.contains(MARKER));
@@ -75,7 +84,7 @@ fn texts_and_numbers_of_an_answer() {
 
 #[test]
 fn untouched_answers_are_the_same_bytes() {
-    for (dialect, body) in BOTH {
+    for (dialect, body) in EVERY {
         assert_eq!(read(dialect, body).into_body(), body);
     }
 }
@@ -228,15 +237,178 @@ fn refusals_read_as_answers() {
         read(Dialect::AnthropicMessages, &render::refusal(&call, &notice())).answer(0).as_deref(),
         Some(notice().message)
     );
+
+    let body = json!({"model": "m", "input": "x"}).to_string();
+    let call = Call::read(Dialect::OpenAiResponses, Bytes::from(body), &limits()).unwrap();
+    let refusal = render::refusal(&call, &notice());
+    assert_eq!(read(Dialect::OpenAiResponses, &refusal).segments()[0].text, notice().message);
+    assert_eq!(tree(&refusal)["status"], "completed");
+    let body = json!({"model": "m", "prompt": ["x", "y"], "n": 2}).to_string();
+    let call = Call::read(Dialect::OpenAiCompletions, Bytes::from(body), &limits()).unwrap();
+    assert_eq!(
+        read(Dialect::OpenAiCompletions, &render::refusal(&call, &notice())).answer(3).as_deref(),
+        Some(notice().message)
+    );
 }
 
 #[test]
 fn our_own_questions_are_requests() {
-    for dialect in Dialect::ALL {
+    for dialect in [Dialect::OpenAiChat, Dialect::AnthropicMessages] {
         let body = render::question(dialect, "m", "Judge.", "The \"answer\".", 50);
         let call = Call::read(dialect, body, &limits()).unwrap();
         let texts: Vec<_> = call.segments().iter().map(|segment| (segment.origin, segment.text.as_str())).collect();
         assert_eq!(texts, [(Origin::System, "Judge."), (Origin::User, "The \"answer\".")]);
         assert!(!call.stream());
     }
+}
+
+#[test]
+fn texts_and_numbers_of_a_response() {
+    let reply = read(Dialect::OpenAiResponses, RESPONSES);
+    let found: Vec<_> = reply.segments().iter().map(|segment| (segment.origin, segment.text.as_str())).collect();
+    assert_eq!(
+        found,
+        [
+            (Origin::Reasoning, "Use the map."),
+            (Origin::ToolArgs, "query\nopening hours\nhttps://example.org/h"),
+            (Origin::Output, "It opens at nine. Write to ana@example.org.\nNothing more."),
+            (Origin::Other, "https://example.org/h\nOpening hours"),
+            (Origin::ToolArgs, "find_place\n{\"query\":\"the café\"}"),
+            (Origin::Other, "Answer briefly.\nx_vendor\nfree text"),
+        ]
+    );
+    assert_eq!((reply.usage(), reply.has_tool_calls(0)), (Some(Usage { input: 19, output: 11 }), true));
+    assert_eq!(reply.answer(0).as_deref(), Some("It opens at nine. Write to ana@example.org."));
+    let image = tree(RESPONSES).to_string().replace("web_search_call", "image_generation_call");
+    assert!(Reply::read(Dialect::OpenAiResponses, Bytes::from(image), &limits()).is_err());
+}
+
+#[test]
+fn what_a_response_repeats_of_its_request_is_not_judged_again() {
+    let sent = json!({"model": "m", "instructions": "Answer briefly.", "metadata": {"x_vendor": "free text"}, "input": "Nothing more."});
+    let limits = Limits { echo: Echo::of(&Bytes::from(sent.to_string())), ..limits() };
+    let reply = Reply::read(Dialect::OpenAiResponses, Bytes::from_static(RESPONSES), &limits).unwrap();
+    let texts: Vec<_> = reply.segments().iter().map(|segment| segment.text.as_str()).collect();
+    assert!(!texts.iter().any(|text| text.contains("briefly") || text.contains("free text")), "{texts:?}");
+    assert!(
+        texts.iter().any(|text| text.contains("Nothing more.")),
+        "what the model says is judged, whoever said it before"
+    );
+}
+
+#[test]
+fn redacted_and_rewritten_responses() {
+    let mut reply = read(Dialect::OpenAiResponses, RESPONSES);
+    let (at, span) = position(&reply, "ana@example.org");
+    reply.redact(at, &[(span, "[EMAIL_ADDRESS]")]);
+    let mut expected = tree(RESPONSES);
+    let part = &mut expected["output"][2]["content"][0];
+    part["text"] = json!("It opens at nine. Write to [EMAIL_ADDRESS].");
+    part["logprobs"] = json!([]);
+    part["annotations"] = json!([]);
+    assert_eq!(tree(&reply.into_body()), expected);
+
+    let mut reply = read(Dialect::OpenAiResponses, RESPONSES);
+    reply.replace_answer(0, "New \"text\".");
+    let out = tree(&reply.into_body());
+    let old = tree(RESPONSES);
+    let mut message = old["output"][2].clone();
+    message["content"] = json!([{"type": "output_text", "text": "New \"text\".", "annotations": []}]);
+    assert_eq!(out["output"], json!([old["output"][1], message, old["output"][3]]));
+    for (output, rest) in [
+        (json!([]), json!([])),
+        (json!([{"type": "reasoning", "summary": []}]), json!([])),
+        (json!([{"type": "reasoning"}, {"type": "x_call"}]), json!([{"type": "x_call"}])),
+    ] {
+        let mut reply = read(Dialect::OpenAiResponses, json!({"output": output}).to_string().as_bytes());
+        reply.replace_answer(0, "Said.");
+        let out = tree(&reply.into_body());
+        assert_eq!(out["output"][0]["content"][0]["text"], "Said.");
+        assert_eq!(json!(out["output"].as_array().unwrap()[1..]), rest);
+    }
+}
+
+#[test]
+fn a_blocked_response_keeps_nothing_of_what_it_said() {
+    for (style, status, details) in [
+        (BlockStyle::ContentFilter, "incomplete", json!({"reason": "content_filter"})),
+        (BlockStyle::Refusal, "completed", json!(null)),
+    ] {
+        let mut reply = read(Dialect::OpenAiResponses, RESPONSES);
+        reply.block(&[0], &notice(), style);
+        reply.annotate(&notice());
+        let body = reply.into_body();
+        let out = tree(&body);
+        assert_eq!((&out["status"], &out["incomplete_details"]), (&json!(status), &details));
+        assert_eq!(out["output"][0]["content"], json!([{"type": "refusal", "refusal": notice().message}]));
+        assert_eq!((&out["id"], &out["usage"]), (&tree(RESPONSES)["id"], &tree(RESPONSES)["usage"]));
+        assert_eq!(out["guardrail"]["action"], "block");
+        let text = String::from_utf8_lossy(&body);
+        assert!(!text.contains("nine") && !text.contains("find_place") && !text.contains("map"), "{text}");
+    }
+}
+
+#[test]
+fn legacy_completions_answers() {
+    let reply = read(Dialect::OpenAiCompletions, COMPLETIONS);
+    let found: Vec<_> =
+        reply.segments().iter().map(|segment| (segment.origin, segment.choice, segment.text.as_str())).collect();
+    assert_eq!(
+        found,
+        [
+            (Origin::Output, 0, "It opens at nine. Write to ana@example.org."),
+            (Origin::Output, 1, "Ask again."),
+            (Origin::Other, Segment::WHOLE, "x_vendor\nfree text"),
+        ]
+    );
+    let mut reply = read(Dialect::OpenAiCompletions, COMPLETIONS);
+    let (at, span) = position(&reply, "ana@example.org");
+    reply.redact(at, &[(span, "[EMAIL_ADDRESS]")]);
+    let out = tree(&reply.into_body());
+    assert_eq!(out["choices"][0]["text"], "It opens at nine. Write to [EMAIL_ADDRESS].");
+    assert_eq!(out["choices"][0]["logprobs"], json!(null));
+
+    let mut reply = read(Dialect::OpenAiCompletions, COMPLETIONS);
+    reply.replace_answer(1, "New.");
+    assert_eq!(reply.answer(1).as_deref(), Some("Ask again."), "as it was read");
+    assert_eq!(tree(&reply.into_body())["choices"][1]["text"], "New.");
+
+    let mut reply = read(Dialect::OpenAiCompletions, COMPLETIONS);
+    reply.block(&[0], &notice(), BlockStyle::ContentFilter);
+    let out = tree(&reply.into_body());
+    assert_eq!(out["choices"][0], json!({"text": "", "index": 0, "logprobs": null, "finish_reason": "content_filter"}));
+    assert_eq!(out["choices"][1], tree(COMPLETIONS)["choices"][1]);
+    let mut reply = read(Dialect::OpenAiCompletions, COMPLETIONS);
+    reply.block(&[0, 1], &notice(), BlockStyle::Refusal);
+    let out = tree(&reply.into_body());
+    assert_eq!(
+        (&out["choices"][1]["text"], &out["choices"][1]["finish_reason"]),
+        (&json!(notice().message), &json!("stop"))
+    );
+    assert!(out.get("x_vendor").is_none());
+}
+
+#[test]
+fn moderations_have_thirteen_categories() {
+    let label = |label: &str, score, flagged| Assessment { label: label.to_owned(), score, flagged };
+    let texts =
+        [vec![label("self_harm", 0.75, true), label("hate", 0.25, false), label("attack", 0.9, true)], Vec::new()];
+    let out = tree(&render::moderations("req_1", "guard", &texts));
+    assert_eq!((&out["id"], &out["model"]), (&json!("modr-1"), &json!("guard")));
+    let first = &out["results"][0];
+    assert_eq!(first["flagged"], true);
+    for (key, value) in [
+        ("categories", json!(true)),
+        ("category_scores", json!(0.75)),
+        ("category_applied_input_types", json!(["text"])),
+    ] {
+        assert_eq!(first[key].as_object().unwrap().len(), 13);
+        assert_eq!(first[key]["self-harm"], value);
+    }
+    assert_eq!((&first["categories"]["hate"], &first["category_scores"]["hate"]), (&json!(false), &json!(0.25)));
+    assert_eq!(first["category_scores"]["sexual/minors"], json!(0.0));
+    assert_eq!(first["category_applied_input_types"]["sexual/minors"], json!([]));
+    assert_eq!(out["results"][1]["flagged"], false);
+    let attack = tree(&render::moderations("req_1", "guard", &[vec![label("attack", 0.9, true)]]));
+    assert_eq!(attack["results"][0]["flagged"], false, "an attack is none of OpenAI's categories");
 }

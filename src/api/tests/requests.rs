@@ -10,7 +10,19 @@ use crate::api::{Call, Dialect, InjectRole, Limits, Origin, ReadError};
 
 const CHAT: &[u8] = include_bytes!("../../../tests/fixtures/chat_request.json");
 const MESSAGES: &[u8] = include_bytes!("../../../tests/fixtures/messages_request.json");
-const BOTH: [(Dialect, &[u8]); 2] = [(Dialect::OpenAiChat, CHAT), (Dialect::AnthropicMessages, MESSAGES)];
+const RESPONSES: &[u8] = include_bytes!("../../../tests/fixtures/responses_request.json");
+const COMPLETIONS: &[u8] = include_bytes!("../../../tests/fixtures/completions_request.json");
+const EMBEDDINGS: &[u8] = include_bytes!("../../../tests/fixtures/embeddings_request.json");
+const MODERATIONS: &[u8] = include_bytes!("../../../tests/fixtures/moderations_request.json");
+const EVERY: [(Dialect, &[u8]); 7] = [
+    (Dialect::OpenAiChat, CHAT),
+    (Dialect::OpenAiResponses, RESPONSES),
+    (Dialect::OpenAiCompletions, COMPLETIONS),
+    (Dialect::OpenAiEmbeddings, EMBEDDINGS),
+    (Dialect::OpenAiModerations, MODERATIONS),
+    (Dialect::AnthropicMessages, MESSAGES),
+    (Dialect::AnthropicTokens, MESSAGES),
+];
 
 fn read(dialect: Dialect, body: &[u8]) -> Result<Call, ReadError> {
     Call::read(dialect, Bytes::copy_from_slice(body), &limits())
@@ -30,7 +42,7 @@ fn summary(call: &Call) -> Vec<(Origin, &str, &str)> {
 
 #[test]
 fn a_marker_at_any_string_is_seen_or_the_request_refused() {
-    for (dialect, body) in BOTH {
+    for (dialect, body) in EVERY {
         for (old, body) in marked(body, MARKER) {
             if let Ok(call) = read(dialect, &body) {
                 let seen = call.segments().iter().any(|segment| segment.text.contains(MARKER));
@@ -42,7 +54,7 @@ fn a_marker_at_any_string_is_seen_or_the_request_refused() {
 
 #[test]
 fn untouched_bodies_are_the_same_bytes() {
-    for (dialect, body) in BOTH {
+    for (dialect, body) in EVERY {
         let bytes = Bytes::from_static(body);
         let out = Call::read(dialect, bytes.clone(), &limits()).unwrap().into_body();
         assert_eq!(out.as_ptr(), bytes.as_ptr());
@@ -184,11 +196,22 @@ fn media_is_refused_unless_allowed() {
 #[test]
 fn injection_is_a_splice_and_leads() {
     let text = "Be \"kind\".\nAlways.";
-    for (dialect, body) in BOTH {
+    for (dialect, body) in EVERY {
         let mut call = read(dialect, body).unwrap();
         call.inject(text, InjectRole::Auto);
         let out = call.into_body();
         let grown = out.len() - body.len();
+        if matches!(dialect, Dialect::OpenAiEmbeddings | Dialect::OpenAiModerations) {
+            assert_eq!(out, body, "no model reads instructions there");
+            continue;
+        }
+        if dialect == Dialect::OpenAiCompletions {
+            let prompts = tree(body)["prompt"].as_array().unwrap().clone();
+            let led: Vec<String> =
+                prompts.iter().map(|prompt| format!("{text}\n\n{}", prompt.as_str().unwrap())).collect();
+            assert_eq!(tree(&out)["prompt"], json!(led));
+            continue;
+        }
         let at = (0..body.len()).find(|&at| out[at] != body[at]).unwrap();
         // The splice may begin with bytes like those that follow it; walk back to where both sides fit.
         let fits = |at: usize| out[at + grown..] == body[at..];
@@ -199,7 +222,10 @@ fn injection_is_a_splice_and_leads() {
                 assert_eq!(doc["messages"][0], json!({"role": "developer", "content": text}));
                 assert_eq!(doc["messages"].as_array().unwrap()[1..], *tree(body)["messages"].as_array().unwrap());
             }
-            Dialect::AnthropicMessages => {
+            Dialect::OpenAiResponses => {
+                assert_eq!(doc["instructions"], format!("{text}\n\nAnswer briefly."));
+            }
+            _ => {
                 assert_eq!(doc["system"][0], json!({"type": "text", "text": text}));
                 assert_eq!(doc["system"].as_array().unwrap()[1..], *tree(body)["system"].as_array().unwrap());
             }
@@ -241,6 +267,166 @@ fn injection_by_role_and_kind_of_system_text() {
     let mut call = read(Dialect::OpenAiChat, CHAT).unwrap();
     call.inject("", InjectRole::Auto);
     assert_eq!(call.into_body(), CHAT);
+}
+
+#[test]
+fn responses_segments_by_origin() {
+    let call = read(Dialect::OpenAiResponses, RESPONSES).unwrap();
+    assert_eq!((call.model(), call.stream(), call.choices()), ("gpt-4o-mini", true, 1));
+    let arguments = "find_place\n{\"query\":\"caf\\u00e9\",\"note\":\"line\\nana@example.org\"}";
+    let expected = [
+        (Origin::System, "instructions", "Answer briefly."),
+        (Origin::Developer, "input[0].content", "Stay polite."),
+        (Origin::User, "input[1].content", "Where is the café? \"quoted\"\n\nBe quick 😀"),
+        (Origin::Reasoning, "input[2]", "They want a place."),
+        (Origin::ToolArgs, "input[3]", arguments),
+        (Origin::ToolResult, "input[4]", "Main street 5"),
+        (Origin::ToolArgs, "input[5]", "shell\nls -la"),
+        (Origin::ToolResult, "input[6]", "notes.txt"),
+        (Origin::ToolArgs, "input[7]", "query\nopening hours"),
+        (Origin::ToolResult, "input[8].output", "The moon pulls."),
+        (Origin::ToolArgs, "input[8]", "ask\n{\"q\":\"tides\"}\nwiki"),
+        (Origin::Assistant, "input[9].content", "It is in Main street."),
+        (Origin::Other, "input[9]", "https://example.org/m\nA map"),
+        (Origin::Other, "input[10]", "surprise_item\nremark\nnot heard of"),
+        (Origin::User, "input[11].content", "And the hours?"),
+        (Origin::ToolDefinition, "tools[0]", "find_place\nFinds a place.\nquery\nWhat to find\nquery"),
+    ];
+    assert_eq!(summary(&call)[..expected.len()], expected);
+    let rest = summary(&call).last().unwrap().2.to_owned();
+    for text in ["T 12", "user-77", "When it opens", "deepest value", "free key"] {
+        assert!(rest.contains(text), "{text}");
+    }
+    assert_eq!(
+        json!(call.messages()[..5]),
+        json!([
+            {"role": "system", "content": "Answer briefly."},
+            {"role": "developer", "content": "Stay polite."},
+            {"role": "user", "content": "Where is the café? \"quoted\"\n\nBe quick 😀"},
+            {"role": "assistant", "content": null, "tool_calls": [{"id": "call_a1", "type": "function", "function": {"name": "find_place", "arguments": "{\"query\":\"caf\\u00e9\",\"note\":\"line\\nana@example.org\"}"}}]},
+            {"role": "tool", "tool_call_id": "call_a1", "content": "Main street 5"},
+        ])
+    );
+}
+
+#[test]
+fn what_stands_for_stored_text_is_refused() {
+    let with = |key: &str, value: serde_json::Value| {
+        let mut body = json!({"model": "m", "input": "hi"});
+        body[key] = value;
+        read(Dialect::OpenAiResponses, body.to_string().as_bytes())
+    };
+    for (key, value) in [
+        ("previous_response_id", json!("resp_1")),
+        ("conversation", json!({"id": "conv_1"})),
+        ("prompt", json!({"id": "pmpt_1"})),
+        ("background", json!(true)),
+        ("input", json!([{"type": "item_reference", "id": "msg_1"}])),
+        ("input", json!([{"type": "compaction", "encrypted_content": "gA"}])),
+    ] {
+        let error = with(key, value).unwrap_err();
+        assert_eq!((error.kind(), error.status()), ("stored_state", 400), "{key}");
+        assert!(error.place().starts_with(key) && error.to_string().contains("has not seen"), "{error}");
+    }
+    for key in ["previous_response_id", "conversation", "prompt", "background", "instructions"] {
+        assert!(with(key, json!(null)).is_ok(), "{key}");
+    }
+    let image = json!({"type": "input_image", "image_url": "data:image/png;base64,AAAA"});
+    for media in [
+        json!([{"role": "user", "content": [image]}]),
+        json!([{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]),
+        json!([{"type": "function_call_output", "call_id": "c", "output": [image]}]),
+        json!([{"type": "computer_call_output", "call_id": "c", "output": {"type": "computer_screenshot", "image_url": "x"}}]),
+        json!([{"type": "image_generation_call", "id": "ig_1", "result": "AAAA", "status": "completed"}]),
+    ] {
+        assert_eq!(with("input", media.clone()).unwrap_err().kind(), "unscannable", "{media}");
+    }
+    assert_eq!(with("tools", json!([{"type": "image_generation"}])).unwrap_err().kind(), "unscannable");
+}
+
+#[test]
+fn responses_types_are_checked() {
+    for (body, kind, place) in [
+        (json!({"model": "m"}), "missing", "input"),
+        (json!({"input": "hi"}), "missing", "model"),
+        (json!({"model": "m", "input": 7}), "type", "input"),
+        (json!({"model": "m", "input": ["hi"]}), "type", "input[0]"),
+        (json!({"model": "m", "input": [{"role": "root", "content": "hi"}]}), "value", "input[0].role"),
+        (json!({"model": "m", "input": [{"role": "user", "content": 7}]}), "type", "input[0].content"),
+        (
+            json!({"model": "m", "input": [{"role": "user", "content": [{"type": "input_text", "text": 7}]}]}),
+            "type",
+            "input[0].content[0].text",
+        ),
+        (json!({"model": "m", "input": "hi", "stream": "true"}), "type", "stream"),
+        (json!({"model": "m", "input": "hi", "background": "yes"}), "type", "background"),
+        (json!({"model": "m", "input": "hi", "instructions": ["x"]}), "type", "instructions"),
+        (json!({"model": "m", "input": "hi", "tools": {}}), "type", "tools"),
+        (json!({"model": "m", "input": [{"type": ["message"], "role": "user"}]}), "type", "input[0].type"),
+    ] {
+        let error = read(Dialect::OpenAiResponses, body.to_string().as_bytes()).unwrap_err();
+        assert_eq!((error.kind(), error.place()), (kind, place), "{body}");
+    }
+}
+
+#[test]
+fn instructions_are_led_by_the_constitution() {
+    let instructions = |own: Option<serde_json::Value>| {
+        let mut body = json!({"model": "m", "input": "hi"});
+        if let Some(own) = own {
+            body["instructions"] = own;
+        }
+        let mut call = read(Dialect::OpenAiResponses, body.to_string().as_bytes()).unwrap();
+        call.inject("C \"q\"", InjectRole::Auto);
+        tree(&call.into_body())["instructions"].clone()
+    };
+    for empty in [None, Some(json!(null)), Some(json!(""))] {
+        assert_eq!(instructions(empty), json!("C \"q\""));
+    }
+    assert_eq!(instructions(Some(json!("Mine."))), json!("C \"q\"\n\nMine."));
+}
+
+#[test]
+fn token_ids_are_refused_as_text_that_nobody_can_read() {
+    for (dialect, key) in [(Dialect::OpenAiCompletions, "prompt"), (Dialect::OpenAiEmbeddings, "input")] {
+        let with = |value: serde_json::Value| {
+            let mut body = json!({"model": "m"});
+            body[key] = value;
+            read(dialect, body.to_string().as_bytes())
+        };
+        for tokens in [json!([1, 2]), json!([[1, 2], [3]]), json!(["a", 7])] {
+            assert_eq!(with(tokens.clone()).unwrap_err().kind(), "unscannable", "{tokens}");
+        }
+        for wrong in [json!(7), json!({"a": 1}), json!([]), json!([{"type": "text", "text": "x"}]), json!(null)] {
+            assert!(with(wrong.clone()).is_err(), "{wrong}");
+        }
+        let call = with(json!(["one", "two"])).unwrap();
+        let texts: Vec<_> = summary(&call).iter().map(|(origin, _, text)| (*origin, (*text).to_owned())).collect();
+        assert_eq!(texts, [(Origin::User, "one".to_owned()), (Origin::User, "two".to_owned())]);
+    }
+    let call = read(Dialect::OpenAiCompletions, COMPLETIONS).unwrap();
+    assert_eq!((call.choices(), call.include_usage(), call.stream()), (4, true, true));
+}
+
+#[test]
+fn moderation_inputs_are_one_a_result() {
+    let inputs = |input: serde_json::Value| {
+        let body = json!({"input": input}).to_string();
+        read(Dialect::OpenAiModerations, body.as_bytes()).map(|call| call.inputs())
+    };
+    assert_eq!(inputs(json!("one")).unwrap(), ["one"]);
+    assert_eq!(inputs(json!(["one", "", "three"])).unwrap(), ["one", "", "three"]);
+    assert_eq!(
+        inputs(json!([{"type": "text", "text": "one"}, {"type": "text", "text": "two"}])).unwrap(),
+        ["one\ntwo"]
+    );
+    let image = json!([{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]);
+    assert_eq!(inputs(image).unwrap_err().kind(), "unscannable");
+    for wrong in
+        [json!(7), json!([]), json!([7]), json!(["one", {"type": "text", "text": "two"}]), json!([{"type": "text"}])]
+    {
+        assert!(inputs(wrong.clone()).is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -19,7 +19,22 @@ const TOOLS: &[u8] = include_bytes!("../../../tests/fixtures/messages_thinking_t
 const SEARCH: &[u8] = include_bytes!("../../../tests/fixtures/messages_search.sse");
 const ERROR: &[u8] = include_bytes!("../../../tests/fixtures/messages_error.sse");
 
-const STREAMS: [(Dialect, &[u8]); 9] = [
+const RESPONSES: &[u8] = include_bytes!("../../../tests/fixtures/responses_text.sse");
+const RESPONSES_TOOLS: &[u8] = include_bytes!("../../../tests/fixtures/responses_reasoning_tools.sse");
+const RESPONSES_SEARCH: &[u8] = include_bytes!("../../../tests/fixtures/responses_search.sse");
+const RESPONSES_REFUSAL: &[u8] = include_bytes!("../../../tests/fixtures/responses_refusal_incomplete.sse");
+const RESPONSES_ERROR: &[u8] = include_bytes!("../../../tests/fixtures/responses_error.sse");
+const RESPONSES_FAILED: &[u8] = include_bytes!("../../../tests/fixtures/responses_failed.sse");
+const COMPLETIONS: &[u8] = include_bytes!("../../../tests/fixtures/completions_n2.sse");
+
+const STREAMS: [(Dialect, &[u8]); 16] = [
+    (Dialect::OpenAiResponses, RESPONSES),
+    (Dialect::OpenAiResponses, RESPONSES_TOOLS),
+    (Dialect::OpenAiResponses, RESPONSES_SEARCH),
+    (Dialect::OpenAiResponses, RESPONSES_REFUSAL),
+    (Dialect::OpenAiResponses, RESPONSES_ERROR),
+    (Dialect::OpenAiResponses, RESPONSES_FAILED),
+    (Dialect::OpenAiCompletions, COMPLETIONS),
     (Dialect::OpenAiChat, CHAT_TEXT),
     (Dialect::OpenAiChat, CHAT_TOOLS),
     (Dialect::OpenAiChat, CHAT_N2),
@@ -57,7 +72,7 @@ fn lanes(events: &[Event]) -> BTreeMap<Lane, String> {
 }
 
 fn lane(choice: u32, channel: Channel) -> Lane {
-    Lane { choice, channel }
+    Lane::of(choice, channel)
 }
 
 #[test]
@@ -194,7 +209,8 @@ fn rewriting_changes_the_text_and_its_copies_only() {
             for at in 0..event.deltas.len() {
                 let new = "new \"words\"\n";
                 let again = frames([&event.rewrite(&[(at, new.to_owned())])[..]]).remove(0);
-                if event.root().is_none() {
+                // With the text go the annotations of its places.
+                if event.root().is_none() || event.raw.windows(12).any(|at| at == b"url_citation") {
                     continue;
                 }
                 let again = Event::read(dialect, again, &limits()).unwrap();
@@ -277,6 +293,172 @@ fn check_messages(stream: &[u8]) -> String {
     reason.unwrap()
 }
 
+/// What the SDKs' accumulators demand of a Responses stream, and that all repeats of a text agree; gives status and the
+/// reason of an incomplete one.
+fn check_responses(stream: &[u8]) -> (String, String) {
+    let mut items: Vec<serde_json::Value> = Vec::new();
+    let mut texts: BTreeMap<(u64, u64), String> = BTreeMap::new();
+    let mut end = None;
+    for (number, frame) in frames([stream]).into_iter().enumerate() {
+        let event = tree(&frame.data.unwrap());
+        let kind = event["type"].as_str().unwrap();
+        assert_eq!((frame.event.as_deref(), &event["sequence_number"]), (Some(kind), &json!(number)), "{event}");
+        assert!(end.is_none(), "nothing after the end");
+        assert_eq!(number == 0, kind == "response.created");
+        let item = event["output_index"].as_u64().unwrap_or(0);
+        let at = (item, event["content_index"].as_u64().unwrap_or(0));
+        match kind {
+            "response.output_item.added" => {
+                assert_eq!(item, items.len() as u64);
+                items.push(event["item"].clone());
+            }
+            "response.output_item.done" => {
+                let at = usize::try_from(item).unwrap();
+                assert_eq!(event["item"]["id"], items[at]["id"]);
+                items[at] = event["item"].clone();
+            }
+            "response.content_part.added" => {
+                assert_eq!(event["item_id"], items[usize::try_from(item).unwrap()]["id"]);
+                assert!(texts.insert(at, String::new()).is_none());
+            }
+            "response.output_text.delta" | "response.refusal.delta" => {
+                texts.get_mut(&at).expect("a part was added").push_str(event["delta"].as_str().unwrap());
+            }
+            "response.output_text.done" => assert_eq!(event["text"], texts[&at]),
+            "response.refusal.done" => assert_eq!(event["refusal"], texts[&at]),
+            "response.content_part.done" => {
+                let part = &event["part"];
+                assert_eq!(part.get("text").unwrap_or(&part["refusal"]), &texts[&at]);
+            }
+            "response.completed" | "response.incomplete" => end = Some(event["response"].clone()),
+            _ => {}
+        }
+    }
+    let response = end.expect("an end");
+    assert_eq!(response["output"], json!(items), "the end repeats the items as they were done");
+    for (item, content) in items.iter().enumerate().filter_map(|(at, item)| Some((at, item["content"].as_array()?))) {
+        for (part, said) in content.iter().enumerate() {
+            assert_eq!(said.get("text").unwrap_or(&said["refusal"]), &texts[&(item as u64, part as u64)]);
+        }
+    }
+    let status = response["status"].as_str().unwrap().to_owned();
+    (status, response["incomplete_details"]["reason"].as_str().unwrap_or_default().to_owned())
+}
+
+/// The finish reasons of a stream of legacy Completions.
+fn check_completions(stream: &[u8]) -> Vec<String> {
+    let mut finished = BTreeMap::new();
+    let frames = frames([stream]);
+    assert_eq!(frames.last().unwrap().data.as_deref(), Some(&b"[DONE]"[..]));
+    for frame in &frames[..frames.len() - 1] {
+        let chunk = tree(frame.data.as_ref().unwrap());
+        assert_eq!(chunk["object"], "text_completion");
+        for choice in chunk["choices"].as_array().unwrap() {
+            assert!(choice["text"].is_string() && !finished.contains_key(&choice["index"].as_u64().unwrap()));
+            if let Some(reason) = choice["finish_reason"].as_str() {
+                finished.insert(choice["index"].as_u64().unwrap(), reason.to_owned());
+            }
+        }
+    }
+    assert!(!finished.is_empty());
+    finished.into_values().collect()
+}
+
+#[test]
+fn responses_lanes() {
+    let at = |item, part, channel| Lane { choice: 0, item, part, channel };
+    let fresh = |stream| {
+        let mut lanes: BTreeMap<Lane, String> = BTreeMap::new();
+        for delta in events(Dialect::OpenAiResponses, stream).iter().flat_map(|event| event.deltas.clone()) {
+            if !delta.copy && delta.lane.channel != Channel::Other {
+                lanes.entry(delta.lane).or_default().push_str(&delta.text);
+            }
+        }
+        lanes
+    };
+    let content = "The café opens at nine.\n Write to ana@example.org \u{1f600}.";
+    assert_eq!(fresh(RESPONSES), BTreeMap::from([(at(0, 0, Channel::Content), content.to_owned())]));
+    let text = events(Dialect::OpenAiResponses, RESPONSES);
+    let copies = text.iter().flat_map(|event| &event.deltas).filter(|delta| delta.copy && delta.text == content);
+    assert_eq!(copies.count(), 4);
+    let last = text.last().unwrap();
+    assert!(last.terminal && !last.error && last.closes == [Close::All]);
+    assert_eq!(last.usage, Some(Usage { input: 19, output: 11 }));
+    assert_eq!(
+        fresh(RESPONSES_TOOLS),
+        BTreeMap::from([
+            (at(0, 0, Channel::Summary), "I should look it up.".to_owned()),
+            (at(1, 0, Channel::ToolArgs(0)), "{\"city\": \"Paris \\\"X\\\"\"}".to_owned()),
+            (at(2, 0, Channel::ToolArgs(0)), "{\"to\":\"ana@example.org\"}".to_owned()),
+        ])
+    );
+    assert_eq!(fresh(RESPONSES_REFUSAL)[&at(0, 0, Channel::Refusal)], "I'm sorry, no.");
+    for failed in [RESPONSES_ERROR, RESPONSES_FAILED] {
+        let failed = events(Dialect::OpenAiResponses, failed);
+        let last = failed.last().unwrap();
+        assert!(last.error && last.terminal && last.finish.is_empty());
+        assert!(last.deltas.iter().any(|delta| delta.text == "The server had an error."));
+    }
+    let strange: &[u8] = b"event: response.new_thing.delta\ndata: {\"type\":\"response.new_thing.delta\",\"output_index\":3,\"delta\":\"psst\"}\n\n";
+    let strange = events(Dialect::OpenAiResponses, strange).remove(0);
+    let held = strange.deltas.iter().find(|delta| delta.text == "psst").unwrap();
+    assert_eq!(held.lane, at(3, 0, Channel::ToolArgs(1)), "held until the item is done");
+    let image: &[u8] =
+        b"data: {\"type\":\"response.image_generation_call.partial_image\",\"partial_image_b64\":\"AAAA\"}\n\n";
+    assert!(Event::read(Dialect::OpenAiResponses, frames([image]).remove(0), &limits()).is_err());
+    let renamed: &[u8] =
+        b"event: response.created\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"r\"}}\n\n";
+    assert!(!events(Dialect::OpenAiResponses, renamed)[0].terminal, "two names, trusted neither way");
+}
+
+#[test]
+fn annotations_of_edited_text_are_left_out_and_numbers_close_up() {
+    let events = events(Dialect::OpenAiResponses, RESPONSES_SEARCH);
+    let mut transcript = Transcript::new(Dialect::OpenAiResponses, false);
+    let mut out = Vec::new();
+    for event in &events {
+        transcript.seen(event);
+        let changes: Vec<(usize, String)> = event
+            .deltas
+            .iter()
+            .enumerate()
+            .filter(|(_, delta)| delta.text.contains("ana@example.org"))
+            .map(|(at, delta)| (at, delta.text.replace("ana@example.org", "[EMAIL_ADDRESS]")))
+            .collect();
+        out.extend_from_slice(&transcript.release(event, &changes, None));
+    }
+    let text = String::from_utf8(out.clone()).unwrap();
+    assert!(!text.contains("annotation.added") && !text.contains("url_citation") && !text.contains("ana@"), "{text}");
+    assert_eq!(frames([&out[..]]).len(), events.len() - 1);
+    assert_eq!(check_responses(&out).0, "completed");
+    assert!(transcript.block_tail(&notice(), BlockStyle::ContentFilter).is_empty(), "it has ended");
+}
+
+#[test]
+fn the_tail_of_a_response_carries_what_was_released_only() {
+    let events = events(Dialect::OpenAiResponses, RESPONSES);
+    let mut transcript = Transcript::new(Dialect::OpenAiResponses, false);
+    for event in &events {
+        transcript.seen(event);
+    }
+    let mut out = Vec::new();
+    for event in &events[..6] {
+        let changes = event.deltas.iter().position(|delta| delta.text == " café").map(|at| (at, " [PLACE]".to_owned()));
+        out.extend_from_slice(&transcript.release(event, &changes.into_iter().collect::<Vec<_>>(), None));
+    }
+    let quiet = crate::api::Notice { annotate: false, ..notice() };
+    out.extend_from_slice(&transcript.block_tail(&quiet, BlockStyle::ContentFilter));
+    check_responses(&out);
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text.matches("The [PLACE]\"").count(), 4, "{text}");
+    assert!(
+        !text.contains("café") && !text.contains("opens") && !text.contains("guardrail") && !text.contains("refusal")
+    );
+    let last = tree(frames([text.as_bytes()]).last().unwrap().data.as_ref().unwrap());
+    assert_eq!(last["response"]["output"][0]["status"], "incomplete");
+    assert_eq!(last["response"]["instructions"], "Answer briefly.", "the frame stays the upstream's");
+}
+
 #[test]
 fn a_stream_can_be_blocked_after_any_event() {
     for (dialect, stream) in STREAMS {
@@ -290,13 +472,26 @@ fn a_stream_can_be_blocked_after_any_event() {
                 let mut out = Vec::new();
                 events[..seen].iter().for_each(|event| transcript.seen(event));
                 for event in &events[..sent] {
-                    transcript.released(event);
-                    out.extend_from_slice(&event.raw);
+                    out.extend_from_slice(&transcript.release(event, &[], None));
                 }
                 let tail = transcript.block_tail(&notice(), style);
                 out.extend_from_slice(&tail);
                 let ended = events[..sent].iter().any(|event| !event.finish.is_empty());
                 match dialect {
+                    Dialect::OpenAiResponses => {
+                        let (status, reason) = check_responses(&out);
+                        let expected = if style == BlockStyle::Refusal {
+                            ("completed", "")
+                        } else {
+                            ("incomplete", "content_filter")
+                        };
+                        assert_eq!((status.as_str(), reason.as_str()), expected);
+                    }
+                    Dialect::OpenAiCompletions => {
+                        let reasons = check_completions(&out);
+                        let expected = if style == BlockStyle::Refusal { "stop" } else { "content_filter" };
+                        assert!(ended || reasons.iter().all(|reason| reason == expected));
+                    }
                     Dialect::OpenAiChat => {
                         let known = events[..seen].iter().filter_map(Event::root).flat_map(|root| {
                             root.get("choices").into_iter().flat_map(|all| {
@@ -308,7 +503,7 @@ fn a_stream_can_be_blocked_after_any_event() {
                         let expected = if style == BlockStyle::Refusal { "stop" } else { "content_filter" };
                         assert!(ended || reasons.values().all(|reason| reason == expected));
                     }
-                    Dialect::AnthropicMessages => {
+                    _ => {
                         let reason = check_messages(&out);
                         let expected = if style == BlockStyle::Refusal { "end_turn" } else { "refusal" };
                         assert!(ended || reason == expected);
@@ -327,7 +522,7 @@ fn the_tail_of_a_chat_stream() {
     let mut transcript = Transcript::new(Dialect::OpenAiChat, true);
     for event in &events[..3] {
         transcript.seen(event);
-        transcript.released(event);
+        assert_eq!(transcript.release(event, &[], None), event.raw);
     }
     let quiet = crate::api::Notice { annotate: false, ..notice() };
     let tail = transcript.block_tail(&quiet, BlockStyle::ContentFilter);
@@ -343,7 +538,7 @@ fn the_tail_of_a_chat_stream() {
     let tail = transcript.block_tail(&quiet, BlockStyle::ContentFilter);
     assert!(String::from_utf8_lossy(&tail).contains("\"choices\":[],\"usage\":{\"prompt_tokens\":19"));
     for event in &events {
-        transcript.released(event);
+        assert_eq!(transcript.release(event, &[], None), event.raw);
     }
     assert!(transcript.block_tail(&quiet, BlockStyle::ContentFilter).is_empty());
 }
@@ -357,6 +552,13 @@ fn refusals_as_streams() {
     assert_eq!(check_chat(&stream, 3)[&2], "stop");
     assert_eq!(lanes(&events(Dialect::OpenAiChat, &stream))[&lane(2, Channel::Refusal)], notice().message);
 
+    let body = json!({"model": "m", "stream": true, "input": "x"}).to_string();
+    let call = Call::read(Dialect::OpenAiResponses, Bytes::from(body), &limits()).unwrap();
+    assert_eq!(check_responses(&render::refusal_stream(&call, &notice())).0, "completed");
+    let body = json!({"model": "m", "stream": true, "n": 3, "prompt": "x"}).to_string();
+    let call = Call::read(Dialect::OpenAiCompletions, Bytes::from(body), &limits()).unwrap();
+    assert_eq!(check_completions(&render::refusal_stream(&call, &notice())), ["stop"; 3]);
+
     let body = json!({"model": "m", "stream": true, "messages": [{"role": "user", "content": "x"}]}).to_string();
     let call = Call::read(Dialect::AnthropicMessages, Bytes::from(body), &limits()).unwrap();
     let stream = render::refusal_stream(&call, &notice());
@@ -366,7 +568,7 @@ fn refusals_as_streams() {
 
 #[test]
 fn failures_and_heartbeats_are_no_success() {
-    for dialect in Dialect::ALL {
+    for dialect in Dialect::ANSWERED {
         let transcript = Transcript::new(dialect, false);
         let failed = events(dialect, &transcript.error_tail("guardrail_unavailable", "Cannot judge.", "req_1"));
         assert!(failed.len() == 1 && failed[0].error && failed[0].terminal && failed[0].finish.is_empty());

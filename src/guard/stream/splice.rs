@@ -106,7 +106,7 @@ impl LaneState {
 
 /// The lane of a choice's answer.
 pub(super) fn content(choice: u32) -> Lane {
-    Lane { choice, channel: Channel::Content }
+    Lane::of(choice, Channel::Content)
 }
 
 /// What a revision does to a stream: what the policy says, where a rule revises answers and the dialect's streams say

@@ -10,6 +10,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use wardline::api::Dialect;
 
 /// Speaks to one address, over kept-alive connections.
 #[derive(Clone, Debug)]
@@ -86,4 +87,16 @@ pub(crate) fn chat(text: &str, stream: bool) -> String {
 pub(crate) fn message(text: &str, stream: bool) -> String {
     json!({"model": "m", "max_tokens": 50, "stream": stream, "messages": [{"role": "user", "content": text}]})
         .to_string()
+}
+
+/// A request of any dialect with one text in it.
+pub(crate) fn prompt(dialect: Dialect, text: &str, stream: bool) -> String {
+    match dialect {
+        Dialect::OpenAiChat => chat(text, stream),
+        Dialect::OpenAiResponses => json!({"model": "m", "stream": stream, "input": text}).to_string(),
+        Dialect::OpenAiCompletions => json!({"model": "m", "stream": stream, "prompt": text}).to_string(),
+        Dialect::OpenAiEmbeddings | Dialect::OpenAiModerations => json!({"model": "m", "input": text}).to_string(),
+        Dialect::AnthropicMessages | Dialect::AnthropicTokens => message(text, stream),
+        Dialect::OpenAiModels | Dialect::AnthropicModels => String::new(),
+    }
 }

@@ -21,7 +21,7 @@ use wardline::server::{self, Server};
 use wardline::telemetry::Metrics;
 use wardline::upstream::{self as provider, Provider};
 
-pub(crate) use client::{Client, Reply, chat, message};
+pub(crate) use client::{Client, Reply, chat, message, prompt};
 pub(crate) use upstream::{Recorded, Step, Upstream, answer, json, sse, status};
 
 /// A policy without rules.
@@ -104,6 +104,7 @@ impl Running {
             upstreams: [
                 ("openai", Provider::OpenAi, false),
                 ("anthropic", Provider::Anthropic, false),
+                ("azure", Provider::Azure, false),
                 ("aside", Provider::OpenAi, true),
             ]
             .map(|(name, dialect, aside)| provider_of((name, dialect, aside), &setup, upstream, &metrics))

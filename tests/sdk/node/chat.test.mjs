@@ -249,9 +249,9 @@ for (const fault of ["reset", "close"]) {
 test("other routes are denied", async () => {
   const tap = tapped();
   const sdk = client(guarded, tap)._client;
-  const error = await raised(sdk.embeddings.create({ model: "m", input: "text" }), OpenAI.NotFoundError);
-  assert.equal(error.code, "unknown_route");
-  await raised(sdk.responses.create({ model: "m", input: "text" }), OpenAI.NotFoundError);
+  const error = await raised(sdk.batches.list(), OpenAI.PermissionDeniedError);
+  assert.equal(error.code, "endpoint_not_allowed");
+  await raised(sdk.files.list(), OpenAI.PermissionDeniedError);
   assert.equal(tap.requests, 2);
 });
 

@@ -216,10 +216,9 @@ for (const fault of ["reset", "close"]) {
 test("other routes are denied", async () => {
   const tap = tapped();
   const messages = client(guarded, tap);
-  const error = await raised(messages.countTokens({ model: "m", messages: question.messages }), Anthropic.NotFoundError);
-  assert.equal(error.type, "not_found_error");
-  await raised(messages._client.models.list(), Anthropic.NotFoundError);
-  assert.equal(tap.requests, 2);
+  const error = await raised(messages.batches.list(), Anthropic.PermissionDeniedError);
+  assert.equal(error.type, "permission_error");
+  assert.equal(tap.requests, 1);
 });
 
 test("an image is refused because nobody reads it", async () => {
