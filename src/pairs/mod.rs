@@ -5,7 +5,7 @@
 //! task, queued without waiting, and written as JSON lines by one thread. Never in the way of traffic: a full queue or a
 //! broken disk costs rows, which are counted, and nothing else.
 //!
-//! The other half of the room reads rows again: [`Reading`] with file and line, [`mistakes`], [`Selection`] of what is
+//! The other half of the room reads rows again: [`Reading`] with file and line, [`mistakes()`], [`Selection`] of what is
 //! clean, [`Format`]s of training tools, [`Stats`].
 
 mod caps;
