@@ -10,7 +10,7 @@ RUNTIME := .ort/libonnxruntime.so
 RELEASE := target/release/wardline
 
 .PHONY: help run build ort test fmt clippy doc unit sdk-test deploy-test bench bench-quick tools deny clean \
-        models models-venv models-eval
+        models models-venv models-eval lime-record
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -92,6 +92,11 @@ models: models-venv ## Train, export and measure the weights: make models DATA=D
 
 models-eval: models-venv ## Measure the committed weights: make models-eval DATA=DIR (about 2 minutes)
 	cd models && $(PY) evaluate.py --data $(DATA) --model guard
+
+lime-record: ## Explanations by the Python package lime for the tests; again whenever the weights change (2 minutes)
+	@[ -x .venv/lime/bin/python ] || python3.11 -m venv .venv/lime
+	.venv/lime/bin/pip install --quiet -r tests/lime/requirements.txt
+	OMP_WAIT_POLICY=passive .venv/lime/bin/python tests/lime/record.py
 
 deny: ## Licences, advisories, duplicate crates (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install cargo-deny --locked" >&2; exit 1; }

@@ -15,8 +15,9 @@ use crate::classify::{Classifier, ScoreError, Scores};
 use crate::policy::{Action, Bound, Guard, Mode, OnError, Policy, Rule, Snapshot};
 use crate::telemetry::{Decision, Metrics};
 
-/// Texts of one request that wait for the scheduler at one time, so that one long conversation leaves room for others.
-pub(super) const ABREAST: usize = 8;
+/// Texts of one request that wait for the scheduler at one time, so that one long conversation leaves room for others;
+/// so also the most that one call of [`Guards::scores`] puts before it.
+pub const ABREAST: usize = 8;
 
 /// A policy and what this room compiled from it, as one request sees it from first to last byte.
 pub type View = Arc<Snapshot<Armed>>;
@@ -134,6 +135,15 @@ impl Guards {
         scores.values.get(index).copied()
     }
 
+    /// What rules with a classifier see of a whole text that has this origin: the largest score of each label, in the
+    /// order of [`Classifier::labels`]. No values where there is no classifier.
+    pub async fn scores(&self, text: &str, origin: Origin) -> Result<Scores, ScoreError> {
+        match &self.classifier {
+            Some(classifier) => score(classifier, text, origin, 0, Duration::MAX).await,
+            None => Ok(Scores::default()),
+        }
+    }
+
     /// What the rules say of `subject`. A block outweighs another rule's failure.
     pub(super) async fn judge(&self, view: &View, subject: &Subject<'_>) -> Result<Judgement, Failure> {
         let mut judgement = Judgement::default();
@@ -170,7 +180,10 @@ impl Guards {
             return Ok(());
         };
         let started = Instant::now();
-        let outcome = timeout(patience, score(classifier, subject, patience)).await;
+        // A prompt that would wait too long is turned away; an answer is not, since its prompt has been let in and paid for.
+        let waits = if subject.stage == Stage::Input { patience } else { Duration::MAX };
+        let scores = score(classifier, subject.text, subject.origin, subject.fresh.start, waits);
+        let outcome = timeout(patience, scores).await;
         let took = started.elapsed();
         judgement.failed_open |= !matches!(outcome, Ok(Ok(_)))
             && rules.iter().any(|(_, rule, _)| rule.on_error == OnError::Open && rule.mode == Mode::Enforce);
@@ -300,15 +313,18 @@ fn blocks(policy: &Policy, finding: &Finding) -> bool {
     enforced(policy, finding) == Some(Action::Block)
 }
 
-/// The largest score of each label: over the text as a whole and, for answers, over each of its sentences.
-///
-/// A prompt that would wait too long is turned away; an answer is not, since its prompt has been let in and paid for.
-async fn score(classifier: &Classifier, subject: &Subject<'_>, patience: Duration) -> Result<Scores, ScoreError> {
-    let patience = if subject.stage == Stage::Input { patience } else { Duration::MAX };
-    let text = subject.text;
+/// The largest score of each label: over the text as a whole and, for answers, over each of its sentences that ends
+/// after `from`. A text that would wait longer than `patience` is turned away.
+async fn score(
+    classifier: &Classifier,
+    text: &str,
+    origin: Origin,
+    from: usize,
+    patience: Duration,
+) -> Result<Scores, ScoreError> {
     let mut views = vec![text];
-    if matches!(subject.origin, Origin::Output | Origin::Reasoning) {
-        let passages = passages(text, subject.fresh.start).into_iter().map(|passage| &text[passage]);
+    if matches!(origin, Origin::Output | Origin::Reasoning) {
+        let passages = passages(text, from).into_iter().map(|passage| &text[passage]);
         views.extend(passages.filter(|passage| passage.len() < text.len() && !passage.trim().is_empty()));
     }
     let scored: Vec<_> = views.into_iter().map(|view| classifier.score_within(Arc::from(view), patience)).collect();

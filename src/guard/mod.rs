@@ -13,7 +13,7 @@ mod stream;
 mod whole;
 mod window;
 
-pub use judge::{Armed, Failure, Finding, Guards, Stage, View, arm};
+pub use judge::{ABREAST, Armed, Failure, Finding, Guards, Stage, View, arm};
 pub use pattern::{Match, PatternError, PatternSet, Settled};
 pub use pii::ENTITIES;
 pub use stream::{Objection, State, StreamGuard, Unspliceable};

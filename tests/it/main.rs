@@ -6,6 +6,8 @@ mod faults;
 mod judge;
 mod layers;
 mod lifecycle;
+mod lime;
+mod offline;
 mod pairs;
 mod process;
 mod reload;
