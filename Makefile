@@ -10,7 +10,7 @@ RUNTIME := .ort/libonnxruntime.so
 RELEASE := target/release/wardline
 
 .PHONY: help run build ort test fmt clippy doc unit sdk-test deploy-test bench bench-quick tools deny clean \
-        models models-venv models-eval pairs-proof
+        models models-venv models-eval pairs-proof lime-record
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -104,6 +104,11 @@ pairs-proof: $(RUNTIME) build ## Exports of preference rows, loaded and trained 
 	@[ -x $(PAIRS_PY) ] || python3.11 -m venv .venv/pairs
 	$(PAIRS_PY) -m pip install --quiet --require-hashes -r tests/training/requirements.txt
 	$(PAIRS_PY) tests/training/proof.py --binary $(RELEASE) --record tests/training/RECORD.md
+
+lime-record: ## Explanations by the Python package lime for the tests; again whenever the weights change (2 minutes)
+	@[ -x .venv/lime/bin/python ] || python3.11 -m venv .venv/lime
+	.venv/lime/bin/pip install --quiet -r tests/lime/requirements.txt
+	OMP_WAIT_POLICY=passive .venv/lime/bin/python tests/lime/record.py
 
 deny: ## Licences, advisories, duplicate crates (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install cargo-deny --locked" >&2; exit 1; }

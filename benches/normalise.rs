@@ -54,7 +54,8 @@ fn main() {
             view = black_box(normalise(black_box(&text)));
             best = best.min(started.elapsed().as_secs_f64());
         }
-        let kinds: Vec<&str> = view.iter().flat_map(wardline::guard::Normalised::kinds).map(|k| k.as_str()).collect();
+        let kinds: Vec<&str> =
+            view.iter().flat_map(wardline::guard::Normalised::kinds).map(wardline::guard::Kind::as_str).collect();
         println!("{name:<20} {:>8.0}  {}", text.len() as f64 / 1e6 / best, kinds.join(", "));
     }
 }

@@ -15,13 +15,14 @@
 //! - [`revision`]: critique and revision
 //! - [`pairs`]: preference rows, off the request's way
 //!
-//! Beside it: [`telemetry`] (every metric on one page), [`yaml`] (files that people write), [`config`] (the process
-//! configuration) and [`cli`] (the commands).
+//! Beside it: [`telemetry`] (every metric on one page), [`yaml`] (files that people write), [`eval`] (labelled sets into
+//! figures), [`config`] (the process configuration) and [`cli`] (the commands).
 
 pub mod api;
 pub mod classify;
 pub mod cli;
 pub mod config;
+pub mod eval;
 pub mod gateway;
 pub mod guard;
 pub mod pairs;

@@ -13,6 +13,7 @@ mod backend;
 mod batch;
 mod classifier;
 mod config;
+pub mod explain;
 mod load;
 mod manifest;
 mod model;

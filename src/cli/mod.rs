@@ -1,16 +1,20 @@
 //! The commands, one file each, and the exit codes.
 //!
-//! 0: done. 1: it ran and failed. 64: it was told something that cannot be done (arguments, configuration, policy,
-//! model, address), and nothing was started.
+//! 0: done. 1: it ran and failed, or a floor was missed. 64: it was told something that cannot be done (arguments,
+//! configuration, policy, model, address, data), and nothing was started.
 
 mod assemble;
 mod check;
 mod demo;
 mod demo_upstream;
+mod eval;
+mod explain;
 mod health;
 mod judge;
+mod model;
 mod output;
 mod pairs;
+mod progress;
 mod serve;
 
 use std::io::Write;
@@ -55,6 +59,10 @@ enum Command {
     },
     /// Have a model compare answers that people have compared, in both orders, and report how far they agree.
     Judge(judge::Arguments),
+    /// Measure the guards on labelled texts (JSON Lines, plain or gzip'd), on the gateway's own path.
+    Eval(eval::Arguments),
+    /// Show which words of a text pushed its scores (LIME).
+    Explain(explain::Arguments),
     /// Ask a running gateway whether it lives; for container health checks.
     Health {
         /// Its admin address.
@@ -74,7 +82,10 @@ pub(crate) enum Failed {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    let command = Arguments::parse().command;
+    let command = match Arguments::try_parse() {
+        Ok(arguments) => arguments.command,
+        Err(said) => return usage(&said),
+    };
     if let Err(error) = quiet() {
         return complain(&format!("the process could not be started without ONNX Runtime's telemetry: {error}"), 1);
     }
@@ -82,6 +93,8 @@ pub fn run() -> ExitCode {
         Command::Serve { config } => serve::run(&config),
         Command::Demo { config } => demo::run(&config),
         Command::Check { config } => check::run(&config),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Health { admin } => health::run(admin),
         Command::Judge(arguments) => judge::run(&arguments),
         Command::Pairs { command } => pairs::run(command),
@@ -91,6 +104,13 @@ pub fn run() -> ExitCode {
         Err(Failed::Told(text)) => complain(&text, 64),
         Err(Failed::Ran(text)) => complain(&text, 1),
     }
+}
+
+/// Help and version go to standard output and are no failure; everything else that clap says is.
+fn usage(said: &clap::Error) -> ExitCode {
+    // As in `complain`: the exit code tells, even where nobody listens.
+    let _gone = said.print();
+    if said.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS }
 }
 
 /// ONNX Runtime's builds since 1.29 report home as soon as they are loaded, unless this variable is set before; what

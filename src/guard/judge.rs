@@ -17,8 +17,9 @@ use crate::classify::{Classifier, ScoreError, Scores};
 use crate::policy::{Action, Bound, Guard, Mode, OnError, Policy, Rule, Snapshot};
 use crate::telemetry::{Decision, Metrics};
 
-/// Texts of one request that wait for the scheduler at one time, so that one long conversation leaves room for others.
-pub(super) const ABREAST: usize = 8;
+/// Texts of one request that wait for the scheduler at one time, so that one long conversation leaves room for others;
+/// so also the most that one call of [`Guards::scores`] puts before it.
+pub const ABREAST: usize = 8;
 
 /// A policy and what this room compiled from it, as one request sees it from first to last byte.
 pub type View = Arc<Snapshot<Armed>>;
@@ -159,6 +160,14 @@ impl Guards {
         scores.values.get(index).copied()
     }
 
+    /// What rules with a classifier see of a whole text that has this origin: the largest score of each label, in the
+    /// order of [`Classifier::labels`]. No values where there is no classifier.
+    pub async fn scores(&self, text: &str, origin: Origin) -> Result<Scores, ScoreError> {
+        let Some(classifier) = &self.classifier else { return Ok(Scores::default()) };
+        let readings: Vec<Reading> = parts(text).filter_map(|part| suspicious(normalise(&text[part])?, 0)).collect();
+        score(classifier, (text, 0), origin, &readings, Duration::MAX).await
+    }
+
     /// What the rules say of `subject`. A block outweighs another rule's failure.
     pub(super) async fn judge(&self, view: &View, subject: &Subject<'_>) -> Result<Judgement, Failure> {
         let mut judgement = Judgement::default();
@@ -223,9 +232,8 @@ impl Guards {
             for (((_, _, set), found), more) in rules.iter().zip(&found).zip(&mut more) {
                 more.extend(unveiled(set, subject, (part.start, &normalised), found));
             }
-            if asks && normalised.is_suspicious() {
-                let from = normalised.position(subject.fresh.start.saturating_sub(part.start));
-                readings.push(Reading { text: normalised.into_text(), from });
+            if asks {
+                readings.extend(suspicious(normalised, subject.fresh.start.saturating_sub(part.start)));
             }
         }
         for (((index, rule, _), found), more) in rules.into_iter().zip(found).zip(more) {
@@ -254,11 +262,13 @@ impl Guards {
             return Ok(());
         };
         let started = Instant::now();
+        // A prompt that would wait too long is turned away; an answer is not, since its prompt has been let in and paid for.
+        let waits = if subject.stage == Stage::Input { patience } else { Duration::MAX };
         let outcome = if let Some(scores) = known.scores {
             Ok(Ok(scores))
         } else {
-            let scores = timeout(patience, score(classifier, subject, readings, patience)).await;
-            scores.map(|scores| scores.map(Arc::new))
+            let scores = score(classifier, (subject.text, subject.fresh.start), subject.origin, readings, waits);
+            timeout(patience, scores).await.map(|scores| scores.map(Arc::new))
         };
         let took = started.elapsed();
         judgement.failed_open |= !matches!(outcome, Ok(Ok(_)))
@@ -397,6 +407,12 @@ pub(super) fn blocks(policy: &Policy, finding: &Finding) -> bool {
     enforced(policy, finding) == Some(Action::Block)
 }
 
+/// What a classifier should see of a text with tricks undone, of which what comes from `fresh` on is new.
+fn suspicious(normalised: Normalised, fresh: usize) -> Option<Reading> {
+    let from = normalised.position(fresh);
+    normalised.is_suspicious().then(|| Reading { text: normalised.into_text(), from })
+}
+
 /// Matches in a normalised text that are none in the text as it is, at the places that they were made from.
 fn unveiled<'s>(
     set: &'s PatternSet,
@@ -418,21 +434,20 @@ fn unveiled<'s>(
 }
 
 /// The largest score of each label: over the text as a whole, as it is and with tricks undone, and, for answers, over
-/// each sentence of both.
-///
-/// A prompt that would wait too long is turned away; an answer is not, since its prompt has been let in and paid for.
+/// each sentence of both that ends after what is fresh begins. A text that would wait longer than `patience` is turned
+/// away.
 async fn score(
     classifier: &Classifier,
-    subject: &Subject<'_>,
+    whole: (&str, usize),
+    origin: Origin,
     readings: &[Reading],
     patience: Duration,
 ) -> Result<Scores, ScoreError> {
-    let patience = if subject.stage == Stage::Input { patience } else { Duration::MAX };
     let undone = readings.iter().map(|reading| (reading.text.as_str(), reading.from));
     let mut views = Vec::new();
-    for (text, from) in std::iter::once((subject.text, subject.fresh.start)).chain(undone) {
+    for (text, from) in std::iter::once(whole).chain(undone) {
         views.push(text);
-        if matches!(subject.origin, Origin::Output | Origin::Reasoning) {
+        if matches!(origin, Origin::Output | Origin::Reasoning) {
             let passages = passages(text, from).into_iter().map(|passage| &text[passage]);
             views.extend(passages.filter(|passage| passage.len() < text.len() && !passage.trim().is_empty()));
         }

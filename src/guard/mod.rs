@@ -17,7 +17,7 @@ mod stream;
 mod whole;
 mod window;
 
-pub use judge::{Armed, Failure, Finding, Guards, Stage, View, arm};
+pub use judge::{ABREAST, Armed, Failure, Finding, Guards, Stage, View, arm};
 pub use ledger::Tenant;
 pub use normalise::{Kind, Normalised, normalise};
 pub use pattern::{Match, PatternError, PatternSet, Settled};

@@ -8,6 +8,7 @@ const EVERYTHING: &[&str] = &[
     "api",
     "classify",
     "config",
+    "eval",
     "gateway",
     "guard",
     "pairs",
@@ -32,6 +33,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("pairs", &["telemetry"]),
     ("gateway", &["api", "policy", "guard", "upstream", "revision", "pairs", "telemetry"]),
     ("server", &["gateway"]),
+    ("eval", &["api", "classify", "guard"]),
     ("config", &["classify", "gateway", "pairs", "policy", "server", "telemetry", "upstream", "yaml"]),
     ("cli", EVERYTHING),
 ];

@@ -1,0 +1,125 @@
+//! An account as one self-contained HTML page: no script, nothing loaded from anywhere.
+
+use std::fmt::Write as _;
+
+use super::{Account, largest};
+use crate::classify::Label;
+use crate::classify::explain::Explanation;
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;--ink:#1c1e21;--soft:#5d6570;--paper:#fff;--line:#d9dde2;--up:224 106 0;--down:0 110 214}
+@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a0a8b3;--paper:#16181b;--line:#3a3f46;--up:255 140 40;--down:80 165 255}}
+body{margin:2rem auto;max-width:52rem;padding:0 1rem;font:16px/1.55 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
+h1{font-size:1.35rem;margin:0 0 .25rem}h2{font-size:1.1rem;margin:2.2rem 0 .25rem}
+p{margin:.25rem 0}.soft{color:var(--soft);font-size:.9rem}
+.text{margin:1rem 0;padding:1rem;border:1px solid var(--line);border-radius:.4rem;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:plaintext;line-height:1.9}
+mark{color:inherit;border-radius:.2rem;padding:.1em .15em}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}td,th{padding:.2rem .5rem;text-align:left;vertical-align:middle}
+th{font-weight:600;border-bottom:1px solid var(--line)}td.n,th.n{text-align:right;width:6rem}td.w{overflow-wrap:anywhere;width:14rem}
+.bar{display:block;height:.75rem;border-radius:.15rem}.up{background:rgb(var(--up))}.down{background:rgb(var(--down))}
+.key mark{margin-right:.8rem}
+";
+
+pub(super) fn render(account: &Account) -> String {
+    let [name, revision, device] = account.model.each_ref().map(|part| escaped(part));
+    let sections = account.explained.iter().map(|(label, score, found)| section(account, label, *score, found));
+    let scores = account.scores.iter().map(|(label, score)| {
+        let threshold = account.threshold_of(label).map_or(String::new(), |threshold| format!("{threshold:.3}"));
+        format!("<tr><td>{}<td class=n>{score:.3}<td class=n>{threshold}</tr>\n", escaped(&label.to_string()))
+    });
+    format!(
+        "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n\
+         <meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <meta name=viewport content=\"width=device-width,initial-scale=1\">\n<title>Which words pushed the score</title>\n\
+         <style>\n{STYLE}</style>\n<h1>Which words pushed the score</h1>\n\
+         <p class=soft>{name} {revision} on {device}; LIME with {samples} samples around {words} different words, \
+         seed {seed}; scored as <code>{origin}</code></p>\n\
+         <p class=\"soft key\">{up}pushes up {down}pulls down; the stronger, the more colour</p>\n{sections}\n\
+         <h2>All scores</h2>\n<table><tr><th>label<th class=n>score<th class=n>{threshold}</tr>\n{scores}</table>\n</html>\n",
+        samples = account.settings.samples,
+        words = account.words,
+        seed = account.settings.seed,
+        origin = account.origin.as_str(),
+        up = marked("word", 1.0, 1.0),
+        down = marked("word", -1.0, 1.0),
+        sections = sections.collect::<String>(),
+        threshold = escaped(&account.threshold),
+        scores = scores.collect::<String>(),
+    )
+}
+
+fn section(account: &Account, label: &Label, score: f32, explanation: &Explanation) -> String {
+    let most = largest(explanation);
+    let text = account.parts(explanation).into_iter().fold(String::new(), |mut out, (text, weight)| {
+        match weight {
+            Some(weight) => out.push_str(&marked(text, weight, most)),
+            None => out.push_str(&escaped(text)),
+        }
+        out
+    });
+    let rows = explanation.words.iter().fold(String::new(), |mut out, word| {
+        let side = if word.weight >= 0.0 { "up" } else { "down" };
+        let width = 100.0 * word.weight.abs() / most;
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            out,
+            "<tr><td class=w><bdi>{}</bdi><td class=n>{:+.3}<td><span class=\"bar {side}\" style=\"width:{width:.1}%\"></span></tr>",
+            escaped(&word.word),
+            word.weight
+        );
+        out
+    });
+    format!(
+        "<h2>{label}: {score:.3}</h2>\n<p>{verdict}</p>\n\
+         <p class=soft>The line says {local:.3} with these words and {intercept:.3} without them; \
+         it explains {fit:.0} % of what happens nearby (R²).</p>\n\
+         <div class=text>{text}</div>\n<table><tr><th>word<th class=n>weight<th></tr>\n{rows}</table>\n",
+        label = escaped(&label.to_string()),
+        verdict = escaped(&account.verdict(label, score)),
+        local = explanation.local,
+        intercept = explanation.intercept,
+        fit = 100.0 * explanation.fit,
+    )
+}
+
+/// A word in the colour of its weight, which a pointer shows.
+fn marked(text: &str, weight: f64, most: f64) -> String {
+    let side = if weight >= 0.0 { "up" } else { "down" };
+    let strength = 0.08 + 0.72 * weight.abs() / most;
+    let text = escaped(text);
+    format!("<mark style=\"background:rgb(var(--{side}) / {strength:.2})\" title=\"{weight:+.4}\">{text}</mark>")
+}
+
+fn escaped(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            // HTML knows no other control characters, and neither does a reader.
+            c if c.is_control() && !matches!(c, '\n' | '\t') => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_becomes_markup(text in "[<>&\"'a-z \u{1}\n]{0,40}") {
+            let out = escaped(&text);
+            let markup = out.contains(['<', '>', '"', '\'', '\u{1}']);
+            prop_assert!(!markup);
+            let back = out.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'");
+            prop_assert_eq!(back.replace("&amp;", "&"), text.replace('\u{1}', "\u{fffd}"));
+        }
+    }
+}
