@@ -28,10 +28,10 @@ pub use body::Body;
 use record::Exchange;
 use refuse::Refusal;
 
-use crate::api::{Call, Dialect, InjectRole, Limits, Notice, render};
+use crate::api::{Call, Dialect, Limits, Notice, render};
 use crate::guard::{Armed, Cleared, Finding, Guards, Outcome, PatternSet, Stage, View};
 use crate::pairs::Spool;
-use crate::policy::{Action, Annotate, Disclose, InputBlock, Mode, Role, Store};
+use crate::policy::{Action, Annotate, Asking, Disclose, InputBlock, Key, Mode, Store};
 use crate::telemetry::{Metrics, StageTimer};
 use crate::upstream::{Provider, Upstream};
 
@@ -114,7 +114,6 @@ impl Gateway {
         id: &str,
         started: Instant,
     ) -> Result<Response<Body>, Refusal> {
-        let view = self.policies.snapshot();
         let upstream = self.upstream(dialect)?;
         let (head, body) = intake::collect(request, &self.config).await?;
         if let Some(sdk) = intake::retried_by(&head) {
@@ -123,7 +122,9 @@ impl Gateway {
         let timer = StageTimer::start();
         let mut call = Call::read(dialect, body, &Limits::default())
             .inspect_err(|error| self.metrics.unscannable(dialect.route(), error.kind()))?;
-        call.inject(&view.policy.constitution.text, role(view.policy.inject));
+        let key = intake::client_key(&head).map(Key::Sent);
+        let view = self.policies.select(&Asking { route: dialect.route(), model: call.model(), key });
+        call.inject(&view.policy.constitution.text, view.policy.inject.inject());
         timer.stop(&self.metrics, dialect.route(), "parse");
         let exchange = Arc::new(self.record(&view, upstream, &call, started));
 
@@ -271,13 +272,5 @@ impl Trace {
             let word = if redacted { "redact" } else { "allow" };
             response.headers_mut().insert("x-guardrail-action", HeaderValue::from_static(word));
         }
-    }
-}
-
-fn role(role: Role) -> InjectRole {
-    match role {
-        Role::Auto => InjectRole::Auto,
-        Role::System => InjectRole::System,
-        Role::Developer => InjectRole::Developer,
     }
 }

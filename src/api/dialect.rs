@@ -1,5 +1,6 @@
 //! The dialects Wardline speaks, where a text comes from, and how much of a document is read.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A wire dialect: one request shape, one answer shape, one stream shape.
@@ -38,7 +39,7 @@ impl Dialect {
 }
 
 /// Who is behind a text; policies may judge each differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// A system prompt.

@@ -15,6 +15,7 @@ mod notice;
 mod openai;
 pub mod render;
 mod reply;
+pub mod sample;
 mod segment;
 pub mod sse;
 #[cfg(test)]

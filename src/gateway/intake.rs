@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::timeout;
@@ -41,6 +41,22 @@ pub(super) fn retried_by(headers: &HeaderMap) -> Option<&'static str> {
         Some("js") => "js",
         _ => "other",
     })
+}
+
+/// The key that the client sends, whatever it is worth: Wardline has its own for the upstream. Two of them name nobody.
+pub(super) fn client_key(headers: &HeaderMap) -> Option<&[u8]> {
+    let sent = |name: &str| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
+    };
+    let authorization = sent("authorization").and_then(|value| {
+        let (scheme, key) = value.split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then_some(key.trim_ascii())
+    });
+    match (authorization, sent("x-api-key").map(<[u8]>::trim_ascii)) {
+        (Some(one), Some(other)) if one != other => None,
+        (one, other) => one.or(other).filter(|key| !key.is_empty()),
+    }
 }
 
 /// The declared routes. A path is compared as it stands: nothing is decoded, merged or resolved, so that there is one

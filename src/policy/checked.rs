@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::api::Origin;
+use crate::api::{InjectRole, Origin};
 
 /// What one policy file says, checked against the models and recognisers at hand.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,7 +56,7 @@ impl Policy {
 /// Principles, and the text that models read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Constitution {
-    /// Preamble and principles as injected, byte for byte; empty if there is nothing to inject.
+    /// All of it as injected, byte for byte; empty if there is nothing to inject.
     pub text: String,
     /// In the file's order.
     pub principles: Vec<Principle>,
@@ -147,7 +148,7 @@ pub struct Stages {
 }
 
 /// What a hit leads to, mildest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// It is counted and logged.
@@ -173,7 +174,7 @@ impl Action {
 }
 
 /// Whether a rule acts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// It does.
@@ -194,7 +195,7 @@ impl Mode {
 }
 
 /// What follows when a guard breaks or takes too long.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
     /// The text is refused.
@@ -215,7 +216,7 @@ impl OnError {
 }
 
 /// The role in which the constitution is injected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// What the dialect and the model understand.
@@ -225,6 +226,17 @@ pub enum Role {
     System,
     /// `developer`.
     Developer,
+}
+
+impl Role {
+    /// As requests are told it.
+    pub fn inject(self) -> InjectRole {
+        match self {
+            Self::Auto => InjectRole::Auto,
+            Self::System => InjectRole::System,
+            Self::Developer => InjectRole::Developer,
+        }
+    }
 }
 
 /// What a blocked client sees.
@@ -243,7 +255,7 @@ pub struct Respond {
 }
 
 /// The shape of a blocked prompt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InputBlock {
     /// A 400 in the dialect's own shape.
@@ -254,7 +266,7 @@ pub enum InputBlock {
 }
 
 /// The shape of a blocked answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputBlock {
     /// It ends as filtered, in the dialect's own way.
@@ -265,7 +277,7 @@ pub enum OutputBlock {
 }
 
 /// How much of a decision the client is told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Disclose {
     /// Nothing but the message.
@@ -278,7 +290,7 @@ pub enum Disclose {
 }
 
 /// When a body carries the `guardrail` annotation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Annotate {
     /// Never.
@@ -321,7 +333,7 @@ pub struct ReviseSettings {
 }
 
 /// What `revise` does to an answer that is streamed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnStream {
     /// Nothing is released before the whole answer has come and was judged, and revised if need be.

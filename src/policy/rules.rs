@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use regex::Regex;
-use serde_saphyr::Spanned;
 
 use super::checked::{Action, Bound, Guard, Known, KnownLabel, Pattern, Principle, Rule, Stages};
 use super::schema::{self, Level, Stage, Threshold};
 use crate::api::Origin;
-use crate::yaml::{Problem, Source, expected, ticked};
+use crate::yaml::{Problem, Source, Spanned, expected, ticked};
 
 /// What a rule is checked against.
 pub(super) struct Rules<'a> {

@@ -6,6 +6,7 @@ mod faults;
 mod judge;
 mod layers;
 mod lifecycle;
+mod packs;
 mod pairs;
 mod process;
 mod reload;
