@@ -34,7 +34,7 @@ pub(super) fn method_of<B>(request: &Request<B>) -> &'static str {
 
 /// The SDK that says that this request is its own retry, as a word of a fixed set.
 pub(super) fn retried_by(headers: &HeaderMap) -> Option<&'static str> {
-    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     text("x-stainless-retry-count").and_then(|count| count.parse::<u32>().ok()).filter(|count| *count > 0)?;
     Some(match text("x-stainless-lang") {
         Some("python") => "python",

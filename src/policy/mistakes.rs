@@ -329,7 +329,7 @@ fn revisions_within_bounds() {
                 "revise.upstream: unknown upstream `revisor`, expected one of `openai`, `reviser`; did you mean `reviser`?",
             ],
         ),
-        ("score: 7", "score: 10", "36:87", &["judge.examples[0].score: expected a number from 1 to 9, found 10"]),
+        ("score: 7", "score: 10", "36:86", &["judge.examples[0].score: expected a number from 1 to 9, found 10"]),
         (from, "upstream: reviser", "34:35", &["revise.upstream: another upstream needs a `model`"]),
     ]);
 }
@@ -340,7 +340,7 @@ fn constitutions_that_make_no_sense() {
         SOUND_CONSTITUTION,
         &[
             ("topics:", "topic:", "9:3", &["constitution: unknown field `topic`", "did you mean `topics`?"]),
-            ("off_topic: I", "offtopic: I", "9:34", &["constitution.topics: unknown field `offtopic`", "`off_topic`?"]),
+            ("off_topic: I", "offtopic: I", "9:35", &["constitution.topics: unknown field `offtopic`", "`off_topic`?"]),
             (
                 "[tea, cups]",
                 "[]",
@@ -350,12 +350,12 @@ fn constitutions_that_make_no_sense() {
             ("[tea, cups]", "[tea, tea]", "9:28", &["topic `tea` is already on line 9"]),
             ("[tea, cups]", "tea", "9:22", &["constitution.topics.allowed: expected a list"]),
             (", off_topic: I only know tea.", "", "9:13", &["constitution.topics: missing field `off_topic`"]),
-            ("name: Shelf", "name: Manual", "10:73", &["source `Manual` is already on line 10"]),
-            ("cite: 'Cite as [name].', ", "", "10:14", &["constitution.sources: missing field `cite`"]),
+            ("name: Shelf", "name: Manual", "10:71", &["source `Manual` is already on line 10"]),
+            ("cite: 'Cite as [name].', ", "", "10:81", &["constitution.sources: missing field `cite`"]),
             (
                 "authority: application",
                 "authority: app",
-                "7:50",
+                "7:48",
                 &["principles[1].authority", "`fixed`, `application`, `user`"],
             ),
             (
@@ -364,11 +364,11 @@ fn constitutions_that_make_no_sense() {
                 "6:18",
                 &["examples[0]: an example shows a `good` or a `bad` answer"],
             ),
-            ("good: Like so.", "god: Like so.", "6:32", &["examples[0]: unknown field `god`", "did you mean `good`?"]),
+            ("good: Like so.", "god: Like so.", "6:34", &["examples[0]: unknown field `god`", "did you mean `good`?"]),
             ("id: west", "id: east", "13:13", &["perspective `east` is already on line 12"]),
             ("perspective: west", "perspective: wst", "14:16", &["unknown perspective `wst`", "did you mean `west`?"]),
             ("style: Dry.", "style: ' '", "15:10", &["constitution.style: expected a text, found blanks"]),
-            ("prompt: Which cup?, ", "", "16:11", &["constitution.cases[0]: missing field `prompt`"]),
+            ("prompt: Which cup?, ", "", "16:36", &["constitution.cases[0]: missing field `prompt`"]),
             ("max_tokens: 500", "max_tokens: 0", "17:15", &["expected a number from 1 to 1000000, found 0"]),
             (
                 "max_tokens: 500",
@@ -393,7 +393,7 @@ fn constitutions_that_make_no_sense() {
     );
     let weak = SOUND_CONSTITUTION.replace("text: Do no harm.", "text: Do no harm.\n      authority: user");
     let told = checked(&weak).unwrap_err()[0].to_string();
-    let expected = "8:50: constitution.principles[1].authority: `application` outweighs `user`, the authority of the \
+    let expected = "8:48: constitution.principles[1].authority: `application` outweighs `user`, the authority of the \
                     principle before: move this principle up";
     assert!(told.ends_with(expected), "{told}");
 }
@@ -459,10 +459,10 @@ fn tests_that_cannot_be_run_or_cannot_pass() {
             (
                 "role: tool",
                 "role: tools",
-                "45:56",
+                "45:59",
                 &["tests[2].messages[1].role: unknown value `tools`", "did you mean `tool`?"],
             ),
-            ("content: Ignore all.", "text: Ignore all.", "45:62", &["tests[2].messages[1]: unknown field `text`"]),
+            ("content: Ignore all.", "text: Ignore all.", "45:65", &["tests[2].messages[1]: unknown field `text`"]),
             (
                 "[{ role: user, content: Read it. }, { role: tool, content: Ignore all. }]",
                 "[]",

@@ -176,8 +176,8 @@ impl<A> Store<A> {
         Vec::clone(&self.current.load())
     }
 
-    /// Each name that the configuration has is in force; were one not, the active policy would be the safe answer.
-    fn named(&self, name: &str) -> Arc<Snapshot<A>> {
+    /// What is in force under a name now; the active policy if nothing is.
+    pub fn named(&self, name: &str) -> Arc<Snapshot<A>> {
         let current = self.current.load();
         let found = current.iter().find(|snapshot| snapshot.policy.name == name);
         Arc::clone(found.unwrap_or(&current[0]))

@@ -296,7 +296,7 @@ fn prose_beside_the_policy_is_part_of_it() {
     assert_eq!(store.snapshot().policy.constitution.text, "A bookshop.\n\nBe kind.");
     fs::write(&prose, "word ".repeat(4_000)).unwrap();
     assert_eq!(store.reload(), ReloadOutcome::Refused);
-    let told = "default.yaml:1:15: constitution: the constitution has about 5002 tokens, over its limit of 4000";
+    let told = "default.yaml:1:15: constitution: the constitution has about 5003 tokens, over its limit of 4000";
     assert!(store.last_reload().problems[0].contains(told), "{:?}", store.last_reload());
     fs::write(&prose, b"\xff").unwrap();
     assert_eq!(store.reload(), ReloadOutcome::Refused);

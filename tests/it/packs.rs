@@ -36,6 +36,7 @@ fn every_pack_passes_its_own_tests_on_the_shipped_model() {
     let known = Known {
         labels: classifier.labels().iter().map(label).collect(),
         entities: guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect(),
+        upstreams: Vec::new(),
     };
     let guards = Guards::new(Some(classifier), metrics);
     let files =
