@@ -59,8 +59,8 @@ async fn findings(guards: &Guards, view: &View, test: &Test) -> Result<Vec<Findi
 async fn unmet(guards: &Guards, view: &View, test: &Test, findings: &[Finding]) -> Option<String> {
     let policy = &view.policy;
     let got = findings.iter().filter_map(|finding| judge::enforced(policy, finding)).max();
-    let hit =
-        |id: &str| findings.iter().any(|finding| policy.rules.get(finding.rule).is_some_and(|rule| rule.id == id));
+    let is = |finding: &Finding, id: &str| policy.rules.get(finding.rule).is_some_and(|rule| rule.id == id);
+    let hit = |id: &str| findings.iter().any(|finding| !finding.warning && is(finding, id));
     let missed: Vec<&String> = test.expect.rules.iter().filter(|id| !hit(id)).collect();
     if got == test.expect.action && missed.is_empty() {
         return None;
@@ -88,6 +88,9 @@ fn word(action: Option<Action>) -> &'static str {
 fn by(view: &View, finding: &Finding) -> String {
     let id = view.policy.rules.get(finding.rule).map_or("?", |rule| rule.id.as_str());
     match (finding.score, finding.threshold) {
+        (Some(score), Some(threshold)) if finding.warning => {
+            format!("; {id} warned: {} scores {score:.3}, warning level {threshold:.3}", finding.label)
+        }
         (Some(score), Some(threshold)) => {
             format!("; {id} was hit: {} scores {score:.3}, threshold {threshold:.3}", finding.label)
         }

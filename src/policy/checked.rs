@@ -86,6 +86,8 @@ pub struct Rule {
     pub stages: Stages,
     /// Whose text; `None` is everybody's.
     pub origins: Option<Vec<Origin>>,
+    /// For a classifier: bounds of origins that have their own, in place of the guard's; label by label as there.
+    pub by_origin: Vec<(Origin, Vec<Bound>)>,
     /// What a hit leads to.
     pub action: Action,
     /// Whether it does, or is only counted.
@@ -98,6 +100,17 @@ pub struct Rule {
     pub principle: Option<usize>,
     /// The sentence for the client, if not the policy's own.
     pub message: Option<String>,
+}
+
+impl Rule {
+    /// The bounds that hold for texts of an origin; none for a guard that has no scores.
+    pub fn bounds(&self, origin: Origin) -> &[Bound] {
+        let own = self.by_origin.iter().find(|(of, _)| *of == origin).map(|(_, bounds)| bounds.as_slice());
+        match &self.guard {
+            Guard::Classifier { labels } => own.unwrap_or(labels),
+            Guard::Pattern { .. } => &[],
+        }
+    }
 }
 
 /// Who judges.
@@ -127,6 +140,8 @@ pub struct Bound {
     pub name: String,
     /// In (0, 1]; a score that equals it is a hit.
     pub threshold: f32,
+    /// Below the threshold: a score from here on is a warning.
+    pub warn: Option<f32>,
 }
 
 /// A named regular expression.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::compile::compile;
 use super::{Known, KnownLabel, Policy, PolicyError};
+use crate::api::Origin;
 use crate::yaml::Problem;
 
 /// A model with two heads, `benign` uncalibrated, and four recognisers.
@@ -334,6 +335,70 @@ fn revisions_within_bounds() {
     ]);
 }
 
+const SOUND_LEVELS: &str = "\
+rules:
+  - id: attack
+    guard: { classifier: prompt_attack, labels: [attack] }
+    stages: [input]
+    origins: [user, tool_result]
+    threshold: fpr_0.5
+    warn: 0.5
+    by_origin:
+      tool_result: { threshold: fpr_1, warn: 0.25 }
+    action: block
+  - id: mail
+    guard: { entities: [EMAIL_ADDRESS] }
+    stages: [input]
+    action: audit
+";
+
+#[test]
+fn levels_of_origins_replace_those_of_the_rule() {
+    let policy = checked(SOUND_LEVELS).unwrap();
+    let levels =
+        |origin| policy.rules[0].bounds(origin).iter().map(|bound| (bound.threshold, bound.warn)).collect::<Vec<_>>();
+    assert_eq!(levels(Origin::User), [(0.92, Some(0.5))]);
+    assert_eq!(levels(Origin::ToolResult), [(0.82, Some(0.25))]);
+    let kept = checked(&SOUND_LEVELS.replace("threshold: fpr_1, ", "")).unwrap();
+    assert_eq!(kept.rules[0].bounds(Origin::ToolResult)[0].threshold.to_string(), "0.92");
+    assert!(policy.rules[1].bounds(Origin::User).is_empty());
+}
+
+#[test]
+fn levels_that_make_no_sense() {
+    each_is_told_of(
+        SOUND_LEVELS,
+        &[
+            (
+                "warn: 0.5\n",
+                "warn: 0.95\n",
+                "7:11",
+                &["rules[0].warn: a warning comes before the hit", "0.92, found 0.95"],
+            ),
+            ("warn: 0.5\n", "warn: fpr_9\n", "7:11", &["rules[0].warn: no threshold `fpr_9` is calibrated"]),
+            ("warn: 0.5\n", "warn: { atack: 0.5 }\n", "7:13", &["the rule has no label `atack`"]),
+            ("warn: 0.5\n", "wran: 0.5\n", "7:5", &["unknown field `wran`"]),
+            ("warn: 0.25", "warn: 0.85", "9:46", &["rules[0].by_origin.tool_result.warn: a warning comes before"]),
+            ("tool_result: {", "tool: {", "9:7", &["unknown value `tool`", "`tool_result`"]),
+            ("tool_result: {", "document: {", "9:17", &["the rule does not look at `document`"]),
+            ("{ threshold: fpr_1, warn: 0.25 }", "{}", "9:20", &["expected a `threshold` or a `warn` for this origin"]),
+            ("{ threshold: fpr_1, warn: 0.25 }", "0.5", "9:20", &["by_origin.tool_result: expected a mapping"]),
+            (
+                "stages: [input]\n    action: audit",
+                "stages: [input]\n    warn: 0.5\n    action: audit",
+                "14:11",
+                &["a pattern is found or not: `warn`"],
+            ),
+            (
+                "stages: [input]\n    action: audit",
+                "stages: [input]\n    by_origin: { user: { warn: 0.5 } }\n    action: audit",
+                "14:24",
+                &["a pattern is found or not: `by_origin`"],
+            ),
+        ],
+    );
+}
+
 #[test]
 fn constitutions_that_make_no_sense() {
     each_is_told_of(
@@ -521,7 +586,7 @@ fn the_report_shows_the_line_and_a_caret() {
     assert_eq!(
         PolicyError::Files(checked(&text).unwrap_err()).report(),
         "error: policies/default.yaml:18:5: rules[0]: unknown field `actoin`, expected one of `id`, `guard`, `stages`, \
-         `origins`, `threshold`, `action`, `mode`, `on_error`, `timeout`, `principle`, `message`; did you mean `action`?\n   \
+         `origins`, `threshold`, `warn`, `by_origin`, `action`, `mode`, `on_error`, `timeout`, `principle`, `message`; did you mean `action`?\n   \
          |\n18 |     actoin: block\n   |     ^^^^^^\n"
     );
 }

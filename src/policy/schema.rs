@@ -5,6 +5,7 @@
 //! editors: the JSON Schema of policy files is made from these types.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -99,6 +100,12 @@ pub(super) struct Rule {
     /// From which score on a text is a hit: one level for all labels of the classifier, or one a label.
     #[serde(default, deserialize_with = "written")]
     pub(super) threshold: Option<Spanned<Threshold>>,
+    /// From which score on, below the threshold, a text is counted as a warning; nothing else comes of it.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) warn: Option<Spanned<Threshold>>,
+    /// Other levels for texts of some origins.
+    #[serde(default)]
+    pub(super) by_origin: BTreeMap<Origin, Spanned<Levels>>,
     /// What a hit leads to.
     pub(super) action: Spanned<Action>,
     /// Whether it does, or is only counted.
@@ -117,6 +124,19 @@ pub(super) struct Rule {
     /// A sentence for the client, in place of the policy's own.
     #[serde(default, deserialize_with = "written")]
     pub(super) message: Option<Spanned<String>>,
+}
+
+/// The levels of one origin; what is left out is as in the rule.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping with `threshold` or `warn`")]
+#[schemars(extend("minProperties" = 1))]
+pub(super) struct Levels {
+    /// In place of the rule's `threshold`.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) threshold: Option<Spanned<Threshold>>,
+    /// In place of the rule's `warn`.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) warn: Option<Spanned<Threshold>>,
 }
 
 /// Either `classifier` (with `labels`), or `entities` and `patterns`.
