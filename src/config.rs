@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::telemetry::Format;
@@ -35,12 +36,13 @@ pub struct Config {
 }
 
 /// Log lines.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// Their form.
     pub format: Format,
     /// The least severe level that is written: `error`, `warn`, `info`, `debug` or `trace`.
+    #[schemars(extend("enum" = ["error", "warn", "info", "debug", "trace"]))]
     pub level: String,
 }
 
@@ -69,33 +71,60 @@ pub enum ConfigError {
     Senseless(String),
 }
 
-/// The file, word for word.
-#[derive(Debug, Deserialize)]
+/// The JSON Schema of the configuration file.
+pub fn json_schema() -> serde_json::Value {
+    yaml::schema_of::<Written>("The configuration of Wardline")
+}
+
+/// Where the process listens, what it stands in front of, which policy is in force. Paths are relative to this file.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Configuration")]
 struct Written {
+    /// Where applications connect, e.g. `127.0.0.1:8787`.
+    #[schemars(with = "String")]
     listen: SocketAddr,
+    /// Where operators and Prometheus connect. Keep it on loopback or a private network: it has no login.
+    #[schemars(with = "String")]
     admin: SocketAddr,
+    /// TLS on the data listener; plain when absent.
     tls: Option<server::TlsConfig>,
+    /// Providers by a name of your choice; one a dialect.
+    #[schemars(length(min = 1))]
     upstreams: BTreeMap<String, upstream::Config>,
+    /// Where policies lie, and which is in force.
     policies: policy::Config,
+    /// The classifier; not needed where no policy has a classifier rule.
     classifier: Option<classify::Config>,
+    /// Where before/after rows of revised answers go; by default they are not kept.
     pairs: Option<pairs::Config>,
+    /// Every limit of the process.
     #[serde(default)]
     limits: Limits,
+    /// Log lines.
     #[serde(default)]
     log: Log,
 }
 
 /// Every limit of the process in one place.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Limits {
+    /// Connections at the data listener at one time; by default 4096.
+    #[schemars(range(min = 1))]
     max_connections: usize,
+    /// Milliseconds that a client may take for a request's head; by default 10 000.
     header_timeout_ms: u64,
+    /// Milliseconds that running requests get to finish once the process was told to stop; by default 30 000.
     drain_timeout_ms: u64,
+    /// Largest request body, decoded, in bytes; by default 10 MiB.
+    #[schemars(range(min = 1))]
     max_request_bytes: usize,
+    /// Largest answer that is read as a whole, in bytes; by default 16 MiB.
     max_answer_bytes: usize,
+    /// Memory for verdicts of prompts, in bytes; 0 for none; by default 64 MiB.
     ledger_bytes: usize,
+    /// Milliseconds that a client may take to send its body; by default 30 000.
     body_timeout_ms: u64,
     heartbeat_ms: u64,
 }
@@ -198,6 +227,54 @@ impl Written {
             classifier: self.classifier,
             pairs: self.pairs,
             log: self.log,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../wardline.yaml");
+
+    #[test]
+    fn the_shipped_configuration_is_valid_and_names_its_schema() {
+        let validator = jsonschema::draft7::new(&json_schema()).unwrap();
+        for text in [SHIPPED, include_str!("../deploy/wardline.container.yaml")] {
+            let value: Value = serde_saphyr::from_str(text).unwrap();
+            let told: Vec<String> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
+            assert!(told.is_empty(), "{told:#?}");
+        }
+        assert!(SHIPPED.starts_with("# yaml-language-server: $schema=policies/schema/config.json\n"));
+    }
+
+    #[test]
+    fn mistakes_of_form_are_refused_by_schema_and_reader() {
+        let validator = jsonschema::draft7::new(&json_schema()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for (from, to) in [
+            ("listen: 127.0.0.1:8787", "listn: 127.0.0.1:8787"),
+            ("listen: 127.0.0.1:8787", "listen: [1]"),
+            ("dialect: openai", "dialect: opnai"),
+            ("    url: https://api.openai.com\n", ""),
+            ("url: https://api.openai.com", "url: {}"),
+            ("active: default", "activ: default"),
+            ("level: info", "level: loud"),
+            ("format: text ", "format: xml "),
+            ("classifier:\n", "classifier:\n  thread: 2\n"),
+            ("classifier:\n", "classifier:\n  threads: some\n"),
+            ("log:", "limits: { max_connections: 0 }\nlog:"),
+            ("log:", "limits: { max_connection: 9 }\nlog:"),
+        ] {
+            assert_eq!(SHIPPED.matches(from).count(), 1, "not one place to spoil: {from}");
+            let spoilt = SHIPPED.replacen(from, to, 1);
+            let file = dir.path().join("wardline.yaml");
+            std::fs::write(&file, &spoilt).unwrap();
+            assert!(Config::read(&file).is_err(), "the reader takes {from:?} -> {to:?}");
+            let value: Value = serde_saphyr::from_str(&spoilt).unwrap();
+            assert!(!validator.is_valid(&value), "the schema takes {from:?} -> {to:?}");
         }
     }
 }

@@ -35,10 +35,10 @@ use record::Exchange;
 use refuse::Refusal;
 pub use routes::{Kind, ROUTES, Route};
 
-use crate::api::{Call, Dialect, Family, InjectRole, Limits, Notice, render};
+use crate::api::{Call, Dialect, Family, Limits, Notice, render};
 use crate::guard::{Admission, Armed, Cleared, Finding, Guards, Outcome, PatternSet, Stage, Tenant, View};
 use crate::pairs::Spool;
-use crate::policy::{Action, Annotate, Disclose, InputBlock, Mode, Role, Store};
+use crate::policy::{Action, Annotate, Asking, Disclose, InputBlock, Key, Mode, Store};
 use crate::telemetry::{Metrics, StageTimer};
 use crate::upstream::{self, Provider, Upstream};
 
@@ -133,7 +133,6 @@ impl Gateway {
             Dialect::OpenAiModels | Dialect::AnthropicModels => return self.list(arrival, request, id, started).await,
             _ => {}
         }
-        let view = self.policies.snapshot();
         let upstream = self.upstream(arrival.route.provider)?;
         let (head, body) = intake::collect(request, &self.config).await?;
         if let Some(sdk) = intake::retried_by(&head) {
@@ -143,7 +142,9 @@ impl Gateway {
         let limits = Limits { deployment: arrival.deployment.clone(), ..Limits::default() };
         let mut call = Call::read(dialect, body, &limits)
             .inspect_err(|error| self.metrics.unscannable(dialect.route(), error.kind()))?;
-        call.inject(&view.policy.constitution.text, role(view.policy.inject));
+        let key = intake::client_key(&head).map(Key::Sent);
+        let view = self.policies.select(&Asking { route: dialect.route(), model: call.model(), key });
+        call.inject(&view.policy.constitution.text, view.policy.inject.inject());
         timer.stop(&self.metrics, dialect.route(), "parse");
         let exchange = Arc::new(self.record(&view, upstream, &call, started));
 
@@ -329,12 +330,4 @@ fn tenant(upstream: &Upstream, headers: &HeaderMap) -> Tenant {
     }
     let keys = ["authorization", "x-api-key"].map(|name| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes));
     Tenant::of_key(&keys.join(&b'\n'))
-}
-
-fn role(role: Role) -> InjectRole {
-    match role {
-        Role::Auto => InjectRole::Auto,
-        Role::System => InjectRole::System,
-        Role::Developer => InjectRole::Developer,
-    }
 }

@@ -1,5 +1,6 @@
 //! The dialects Wardline speaks, where a text comes from, and how much of a document is read.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::echo::Echo;
@@ -118,7 +119,7 @@ impl Dialect {
 }
 
 /// Who is behind a text; policies may judge each differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// A system prompt.

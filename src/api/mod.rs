@@ -21,6 +21,7 @@ mod openai;
 pub mod render;
 mod reply;
 mod responses;
+pub mod sample;
 mod segment;
 pub mod sse;
 #[cfg(test)]

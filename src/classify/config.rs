@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// One classifier: where its files are, what runs it, and how much work it accepts.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The folder that holds `manifest.json` and the files it names.
@@ -43,7 +44,7 @@ impl Default for Config {
 }
 
 /// What a model runs on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Device {
     /// CUDA where the runtime library was built with it, else the CPU.
@@ -56,7 +57,7 @@ pub enum Device {
 }
 
 /// What to do when a GPU was wanted and cannot serve.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MissingGpu {
     /// Serve from the CPU; say so in the log, at error level, and in the device label.

@@ -131,6 +131,14 @@ pub(super) struct Served {
     pub(super) identity: Identity,
 }
 
+/// What a model can say, by its manifest alone: nothing else is read, and no runtime library is needed.
+///
+/// # Errors
+/// The manifest is missing or makes no sense.
+pub fn labels(config: &Config) -> Result<Vec<Label>, LoadError> {
+    Ok(Manifest::read(&config.dir)?.labels())
+}
+
 /// Verifies, loads, self-tests.
 pub(super) fn load(config: &Config) -> Result<Served, LoadError> {
     let dir = &config.dir;

@@ -28,5 +28,5 @@ mod tests;
 pub use backend::{Backend, BackendError};
 pub use classifier::{Classifier, Label, ScoreError, Scores};
 pub use config::{Config, Device, MissingGpu};
-pub use load::LoadError;
+pub use load::{LoadError, labels};
 pub use windows::Frame;

@@ -1,15 +1,16 @@
 //! From a checked configuration to a gateway that could serve; opens no port.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Failed;
 use crate::api::Dialect;
-use crate::classify::Classifier;
+use crate::classify::{self, Classifier, Label};
 use crate::config::Config;
 use crate::gateway::Gateway;
-use crate::guard::{self, Guards, PatternSet};
+use crate::guard::{self, Armed, Guards, PatternSet, View};
 use crate::pairs::Spool;
-use crate::policy::{Known, KnownLabel, PolicyError, Store, Watch};
+use crate::policy::{Known, KnownLabel, Makers, PolicyError, PolicyFile, Proof, Snapshot, Store, Test, Watch};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
@@ -23,21 +24,23 @@ pub(super) struct Parts {
 /// Loads models, policies and keys. Every failure names what to mend.
 pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String>) -> Result<Parts, Failed> {
     let told = |complaint: String| Failed::Told(config.complaint(&complaint));
-    let metrics = Arc::new(Metrics::new().map_err(|error| Failed::Ran(error.to_string()))?);
+    let metrics = metrics()?;
     let upstreams = config
         .upstreams
         .iter()
         .map(|(name, upstream)| Upstream::build(name, upstream, variable, Arc::clone(&metrics)))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| told(error.to_string()))?;
-    let classifier = config.classifier.as_ref().map(|model| Classifier::load(model, &metrics)).transpose();
-    let classifier = classifier.map_err(|error| told(format!("{}: {error}", error.key())))?;
-    let known = known(classifier.as_ref(), config);
-    let store = Store::open(&config.policies, known, Arc::clone(&metrics), guard::arm);
+    let classifier = classifier(config, &metrics)?;
+    let makers = Makers::new(guard::arm).proving(proving(config, classifier.as_ref())?);
+    let store =
+        Store::open(&config.policies, known(labels_of(classifier.as_ref()), config), Arc::clone(&metrics), makers);
     let store = store.map_err(|error| match error {
-        PolicyError::Files(_) | PolicyError::Arm { .. } => Failed::Told(error.report()),
-        PolicyError::NoSuchPolicy { .. } => told(format!("policies.active: {error}")),
+        PolicyError::NoSuchPolicy { line: None, .. } => told(format!("policies.active: {error}")),
+        PolicyError::NoSuchPolicy { line: Some(line), .. } => told(format!("policies.select[{line}].policy: {error}")),
+        PolicyError::Select { line, key, .. } => told(format!("policies.select[{line}].{key}: {error}")),
         PolicyError::Read { .. } => told(format!("policies.dir: {error}")),
+        other => Failed::Told(other.report()),
     });
     let store = Arc::new(store?);
     let watch = store.watch().map_err(|error| told(format!("policies.dir: {error}")))?;
@@ -63,9 +66,39 @@ pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String
     Ok(Parts { gateway: Arc::new(gateway), watch, spool })
 }
 
+pub(super) fn metrics() -> Result<Arc<Metrics>, Failed> {
+    Metrics::new().map(Arc::new).map_err(|error| Failed::Ran(error.to_string()))
+}
+
+/// The classifier that the configuration names, if it names one.
+pub(super) fn classifier(config: &Config, metrics: &Metrics) -> Result<Option<Classifier>, Failed> {
+    let classifier = config.classifier.as_ref().map(|model| Classifier::load(model, metrics)).transpose();
+    classifier.map_err(|error| Failed::Told(config.complaint(&format!("{}: {error}", error.key()))))
+}
+
+/// Runs a policy's tests, and gives one proof a test.
+pub(super) type Prove = Box<dyn Fn(&View, &[Test]) -> Result<Vec<Proof>, String> + Send + Sync>;
+
+/// What runs tests on the real classifier, with metrics that nobody reads.
+pub(super) fn proving(config: &Config, classifier: Option<&Classifier>) -> Result<Prove, Failed> {
+    let guards = Guards::new(classifier.cloned(), metrics()?);
+    let limit = Duration::from_millis(config.policies.test_timeout_ms);
+    Ok(Box::new(move |view: &View, tests: &[Test]| guard::rehearse(&guards, view, tests, limit)))
+}
+
+pub(super) fn labels_of(classifier: Option<&Classifier>) -> &[Label] {
+    classifier.map(Classifier::labels).unwrap_or_default()
+}
+
+/// What policies may speak of, without loading a model: its manifest says it.
+pub(super) fn known_unloaded(config: &Config) -> Result<Known, Failed> {
+    let labels = config.classifier.as_ref().map(classify::labels).transpose();
+    let labels = labels.map_err(|error| Failed::Told(config.complaint(&format!("{}: {error}", error.key()))))?;
+    Ok(known(&labels.unwrap_or_default(), config))
+}
+
 /// What policies may speak of.
-fn known(classifier: Option<&Classifier>, config: &Config) -> Known {
-    let labels = classifier.map(Classifier::labels).unwrap_or_default();
+pub(super) fn known(labels: &[Label], config: &Config) -> Known {
     let labels = labels.iter().map(|label| KnownLabel {
         head: label.head.clone(),
         name: label.name.clone(),
@@ -77,4 +110,11 @@ fn known(classifier: Option<&Classifier>, config: &Config) -> Known {
         entities: guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect(),
         upstreams: own_key.map(|(name, _)| name.clone()).collect(),
     }
+}
+
+/// A file's policy as requests would see it.
+pub(super) fn armed(file: PolicyFile) -> Result<View, Failed> {
+    let armed: Armed =
+        guard::arm(&file.policy).map_err(|reason| Failed::Told(format!("{}: {reason}", file.path.display())))?;
+    Ok(Arc::new(Snapshot { policy: file.policy, tests: file.tests, armed }))
 }

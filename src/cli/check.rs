@@ -1,25 +1,52 @@
 //! `wardline check`
 
+use std::fmt::Write as _;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Failed;
-use super::assemble::assemble;
+use super::assemble::{armed, assemble, known_unloaded};
+use super::policies::files;
 use crate::config::Config;
 
-pub(super) fn run(path: &Path) -> Result<(), Failed> {
+/// Checks what `serve` would read, or only the policies named.
+pub(super) fn run(path: &Path, policies: &[PathBuf]) -> Result<(), Failed> {
     let config = Config::read(path).map_err(|error| Failed::Told(error.to_string()))?;
-    let parts = assemble(&config, &|name| std::env::var(name).ok())?;
+    let text = if policies.is_empty() { whole(path, &config)? } else { named(&config, policies)? };
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))
+}
+
+fn whole(path: &Path, config: &Config) -> Result<String, Failed> {
+    let parts = assemble(config, &|name| std::env::var(name).ok())?;
     let snapshot = parts.gateway.policies.snapshot();
     let policy = &snapshot.policy;
-    let line = format!(
-        "{}: ok. Policy {} rev {}, {} rules, {} principles, {} upstreams.\n",
+    Ok(format!(
+        "{}: ok. Policy {} rev {}, {} rules, {} principles, {} tests passed, {} upstreams.\n",
         path.display(),
         policy.name,
         policy.revision,
         policy.rules.len(),
         policy.constitution.principles.len(),
+        snapshot.tests.len(),
         parts.gateway.upstreams.len(),
-    );
-    std::io::stdout().write_all(line.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))
+    ))
+}
+
+fn named(config: &Config, policies: &[PathBuf]) -> Result<String, Failed> {
+    let mut text = String::new();
+    for file in files(config, policies, &known_unloaded(config)?)? {
+        let path = file.path.display().to_string();
+        let view = armed(file)?;
+        let policy = &view.policy;
+        let _ = writeln!(
+            text,
+            "{path}: ok. Policy {} rev {}, {} rules, {} principles, {} tests not run.",
+            policy.name,
+            policy.revision,
+            policy.rules.len(),
+            policy.constitution.principles.len(),
+            view.tests.len()
+        );
+    }
+    Ok(text)
 }

@@ -14,8 +14,13 @@ mod judge;
 mod model;
 mod output;
 mod pairs;
+mod policies;
 mod progress;
+mod render;
+mod resolve;
+mod schema;
 mod serve;
+mod test;
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -51,6 +56,44 @@ enum Command {
         /// The process configuration.
         #[arg(long, value_name = "FILE", default_value = "wardline.yaml")]
         config: PathBuf,
+        /// Policies, by path or by name: only these are checked, and no key is needed.
+        #[arg(value_name = "POLICY")]
+        policies: Vec<PathBuf>,
+    },
+    /// Run the tests that policies bring along, through the real classifier.
+    Test {
+        /// The process configuration: which classifier, and where policies lie.
+        #[arg(long, value_name = "FILE", default_value = "wardline.yaml")]
+        config: PathBuf,
+        /// Policies, by path or by name; by default all of the directory.
+        #[arg(value_name = "POLICY")]
+        policies: Vec<PathBuf>,
+        /// Where to write a report in the XML of `JUnit` that CI systems read.
+        #[arg(long, value_name = "OUT")]
+        junit: Option<PathBuf>,
+    },
+    /// Show what each upstream will see of a policy's constitution.
+    Render {
+        /// The process configuration: which classifier, and where policies lie.
+        #[arg(long, value_name = "FILE", default_value = "wardline.yaml")]
+        config: PathBuf,
+        /// The policy, by path or by name.
+        #[arg(value_name = "POLICY")]
+        policy: PathBuf,
+        /// One dialect only.
+        #[arg(long, value_enum)]
+        dialect: Option<render::Wire>,
+    },
+    /// Ask about policies.
+    Policy {
+        #[command(subcommand)]
+        question: Question,
+    },
+    /// Print the JSON Schema of a kind of file, for editors.
+    Schema {
+        /// Of policy files, or of the process configuration.
+        #[arg(value_enum)]
+        of: schema::Kind,
     },
     /// Look through preference rows, and write them in the shapes that training tools read.
     Pairs {
@@ -68,6 +111,18 @@ enum Command {
         /// Its admin address.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9787")]
         admin: std::net::SocketAddr,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Question {
+    /// Which policy a request would get, and why.
+    Resolve {
+        /// The process configuration.
+        #[arg(long, value_name = "FILE", default_value = "wardline.yaml")]
+        config: PathBuf,
+        #[command(flatten)]
+        request: resolve::Request,
     },
 }
 
@@ -92,7 +147,11 @@ pub fn run() -> ExitCode {
     let outcome = match command {
         Command::Serve { config } => serve::run(&config),
         Command::Demo { config } => demo::run(&config),
-        Command::Check { config } => check::run(&config),
+        Command::Check { config, policies } => check::run(&config, &policies),
+        Command::Test { config, policies, junit } => test::run(&config, &policies, junit.as_deref()),
+        Command::Render { config, policy, dialect } => render::run(&config, policy, dialect),
+        Command::Policy { question: Question::Resolve { config, request } } => resolve::run(&config, &request),
+        Command::Schema { of } => schema::run(of),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Health { admin } => health::run(admin),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::timeout;
@@ -37,13 +37,29 @@ pub(super) fn method_of<B>(request: &Request<B>) -> &'static str {
 
 /// The SDK that says that this request is its own retry, as a word of a fixed set.
 pub(super) fn retried_by(headers: &HeaderMap) -> Option<&'static str> {
-    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     text("x-stainless-retry-count").and_then(|count| count.parse::<u32>().ok()).filter(|count| *count > 0)?;
     Some(match text("x-stainless-lang") {
         Some("python") => "python",
         Some("js") => "js",
         _ => "other",
     })
+}
+
+/// The key that the client sends, whatever it is worth: Wardline has its own for the upstream. Two of them name nobody.
+pub(super) fn client_key(headers: &HeaderMap) -> Option<&[u8]> {
+    let sent = |name: &str| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
+    };
+    let authorization = sent("authorization").and_then(|value| {
+        let (scheme, key) = value.split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then_some(key.trim_ascii())
+    });
+    match (authorization, sent("x-api-key").map(<[u8]>::trim_ascii)) {
+        (Some(one), Some(other)) if one != other => None,
+        (one, other) => one.or(other).filter(|key| !key.is_empty()),
+    }
 }
 
 /// A request at the door: the row that it is for, and where its call goes.

@@ -87,7 +87,7 @@ impl Gateway {
 
     fn tags(&self, trace: &Trace, course: Course) -> Vec<Tag> {
         // The exchange keeps the revision that it began with; a row says if that was overtaken.
-        let overtaken = self.policies.snapshot().policy.revision != trace.view.policy.revision;
+        let overtaken = self.policies.named(&trace.view.policy.name).policy.revision != trace.view.policy.revision;
         let tags = [
             (course.aborted, Tag::Aborted),
             (course.truncated, Tag::Truncated),

@@ -4,8 +4,39 @@ use serde_json::{Value, json};
 
 use super::Gateway;
 use super::routes::{ROUTES, Route, WEBSOCKET};
+use crate::policy::{Asking, Key};
 
 impl Gateway {
+    /// Which policy a request would get, for operators; `None` if the question is not understood. The query may have
+    /// `route`, `model` and `key_hash` (hex digits of the key's SHA-256: a key itself has no place in an address), each
+    /// written as it is, without percent signs.
+    pub fn resolve(&self, query: &str) -> Option<String> {
+        let mut asking = Asking::default();
+        for (name, value) in query
+            .split('&')
+            .filter(|part| !part.is_empty())
+            .map(|part| part.split_once('='))
+            .collect::<Option<Vec<_>>>()?
+        {
+            match name {
+                _ if value.contains(['%', '+']) => return None,
+                "route" => asking.route = value,
+                "model" => asking.model = value,
+                "key_hash" => asking.key = Some(Key::Hashed(value)),
+                _ => return None,
+            }
+        }
+        let (_, line) = self.policies.chosen(&asking);
+        let snapshot = self.policies.select(&asking);
+        let page = json!({
+            "policy": snapshot.policy.name,
+            "revision": snapshot.policy.revision,
+            "chosen_by": line.map_or("policies.active".to_owned(), |line| format!("policies.select[{line}]")),
+            "rules": snapshot.policy.rules.iter().map(|rule| &rule.id).collect::<Vec<_>>(),
+        });
+        Some(format!("{page:#}\n"))
+    }
+
     /// The status page of the admin listener.
     pub fn status(&self) -> String {
         let snapshot = self.policies.snapshot();
@@ -36,6 +67,9 @@ impl Gateway {
                 "principles": policy.constitution.principles.iter().map(|p| &p.id).collect::<Vec<_>>(),
                 "rules": rules,
             },
+            "in_force": self.policies.in_force().iter().map(|snapshot| {
+                json!({"name": snapshot.policy.name, "revision": snapshot.policy.revision, "tests": snapshot.tests.len()})
+            }).collect::<Vec<_>>(),
             "last_reload": {"unix_seconds": at, "outcome": last.outcome.as_str(), "problems": last.problems},
             "classifier": model.map(|(name, revision, device)| {
                 json!({"name": name, "revision": revision, "device": device})

@@ -262,6 +262,6 @@ impl Trace {
 
     fn acts(&self, finding: &Finding, actions: &[Action]) -> bool {
         let rule = self.view.policy.rules.get(finding.rule);
-        rule.is_some_and(|rule| rule.mode == Mode::Enforce && actions.contains(&rule.action))
+        rule.is_some_and(|rule| rule.mode == Mode::Enforce && !finding.warning && actions.contains(&rule.action))
     }
 }

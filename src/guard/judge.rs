@@ -70,8 +70,10 @@ pub struct Finding {
     pub label: String,
     /// The score, for classifiers.
     pub score: Option<f32>,
-    /// The threshold that it reached.
+    /// The threshold that it reached; of a warning, the level from which on it is one.
     pub threshold: Option<f32>,
+    /// It is a warning: counted, and nothing else, whatever the rule's action is.
+    pub warning: bool,
     /// Where, e.g. `messages[2].content`.
     pub place: String,
     /// The answer's choice; 0 for inputs.
@@ -280,9 +282,7 @@ impl Guards {
                 }
                 for (index, rule, bounds) in rules {
                     self.metrics.guard_evaluated(&rule.id, subject.stage.as_str(), "ok", took);
-                    judgement.findings.extend(worst(bounds, &scores).map(|(bound, score)| {
-                        subject.finding(index, bound.name.clone(), Some(score), Some(bound.threshold))
-                    }));
+                    judgement.findings.extend(worst(bounds, &scores).map(|hit| subject.scored(index, &hit)));
                 }
                 Ok(())
             }
@@ -316,9 +316,11 @@ impl Guards {
     /// Counts what each rule of a stage came to, once a request or stream.
     pub(super) fn count(&self, view: &View, stage: Stage, findings: &[Finding]) {
         for (index, rule) in view.policy.rules.iter().enumerate().filter(|(_, rule)| looks(rule, stage)) {
-            let hit = findings.iter().any(|finding| finding.rule == index);
+            let hit = findings.iter().any(|finding| finding.rule == index && !finding.warning);
+            let warned = findings.iter().any(|finding| finding.rule == index && finding.warning);
             let enforced = hit && rule.mode == Mode::Enforce;
             let verdict = match (hit, rule.action) {
+                (false, _) if warned => "warn",
                 (false, _) => "allow",
                 (true, Action::Redact | Action::Revise) => "modify",
                 (true, Action::Audit) => "warn",
@@ -331,7 +333,7 @@ impl Guards {
                 verdict,
                 action: if enforced {
                     rule.action.as_str()
-                } else if hit {
+                } else if hit || warned {
                     "audit"
                 } else {
                     "allow"
@@ -353,7 +355,12 @@ impl Guards {
 
 impl Subject<'_> {
     fn finding(&self, rule: usize, label: String, score: Option<f32>, threshold: Option<f32>) -> Finding {
-        Finding { rule, label, score, threshold, place: self.place.to_owned(), choice: self.choice }
+        Finding { rule, label, score, threshold, warning: false, place: self.place.to_owned(), choice: self.choice }
+    }
+
+    fn scored(&self, rule: usize, hit: &Hit<'_>) -> Finding {
+        let finding = self.finding(rule, hit.bound.name.clone(), Some(hit.score), Some(hit.reached));
+        Finding { warning: hit.warning, ..finding }
     }
 }
 
@@ -367,7 +374,7 @@ pub(super) fn patterns(view: &View, stage: Stage, origin: Origin) -> impl Iterat
 
 fn classifiers(view: &View, stage: Stage, origin: Origin) -> impl Iterator<Item = (usize, &Rule, &[Bound])> {
     view.policy.rules.iter().enumerate().filter_map(move |(index, rule)| match &rule.guard {
-        Guard::Classifier { labels } if applies(rule, stage, origin) => Some((index, rule, labels.as_slice())),
+        Guard::Classifier { .. } if applies(rule, stage, origin) => Some((index, rule, rule.bounds(origin))),
         _ => None,
     })
 }
@@ -398,9 +405,10 @@ fn looks(rule: &Rule, stage: Stage) -> bool {
     }
 }
 
-/// The action that a finding leads to: none in shadow mode.
+/// The action that a finding leads to: none in shadow mode, and of a warning only that it is counted.
 pub(super) fn enforced(policy: &Policy, finding: &Finding) -> Option<Action> {
-    policy.rules.get(finding.rule).filter(|rule| rule.mode == Mode::Enforce).map(|rule| rule.action)
+    let rule = policy.rules.get(finding.rule).filter(|rule| rule.mode == Mode::Enforce)?;
+    Some(if finding.warning { Action::Audit } else { rule.action })
 }
 
 pub(super) fn blocks(policy: &Policy, finding: &Finding) -> bool {
@@ -478,13 +486,29 @@ pub(super) fn reason(error: &ScoreError) -> (&'static str, bool) {
     }
 }
 
-/// The label that is furthest over its threshold, if any reached it. A tie with the threshold is a hit.
-fn worst<'a>(bounds: &'a [Bound], scores: &Scores) -> Option<(&'a Bound, f32)> {
-    bounds
-        .iter()
-        .filter_map(|bound| scores.values.get(bound.label).map(|score| (bound, *score)))
-        .filter(|(bound, score)| *score >= bound.threshold)
-        .max_by(|(a, x), (b, y)| (x - a.threshold).total_cmp(&(y - b.threshold)))
+/// A bound that a score has reached.
+struct Hit<'a> {
+    bound: &'a Bound,
+    score: f32,
+    /// The level that it reached.
+    reached: f32,
+    warning: bool,
+}
+
+/// The label that is furthest over its threshold, if any reached it, else the one that is furthest into its warning. A
+/// tie with a level reaches it.
+fn worst<'a>(bounds: &'a [Bound], scores: &Scores) -> Option<Hit<'a>> {
+    let level = |warning: bool| {
+        bounds
+            .iter()
+            .filter_map(|bound| scores.values.get(bound.label).map(|score| (bound, *score)))
+            .filter_map(|(bound, score)| {
+                let reached = if warning { bound.warn? } else { bound.threshold };
+                (score >= reached).then_some(Hit { bound, score, reached, warning })
+            })
+            .max_by(|a, b| (a.score - a.reached).total_cmp(&(b.score - b.reached)))
+    };
+    level(false).or_else(|| level(true))
 }
 
 /// Sorts replacements; those that overlap become one, with the first one's text.
@@ -503,6 +527,20 @@ fn joined(mut redactions: Vec<(Range<usize>, String)>) -> Vec<(Range<usize>, Str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hit_outweighs_a_warning_and_a_tie_reaches_its_level() {
+        let bound = |label: usize, warn, threshold| Bound { label, name: label.to_string(), threshold, warn };
+        let bounds = [bound(0, Some(0.3), 0.9), bound(1, None, 0.5), bound(2, Some(0.25), 0.5)];
+        let of = |values: [f32; 3]| {
+            let scores = Scores { values: values.to_vec(), ..Scores::default() };
+            worst(&bounds, &scores).map(|hit| (hit.bound.label, hit.warning, hit.reached))
+        };
+        assert_eq!(of([0.1, 0.4, 0.2]), None);
+        assert_eq!(of([0.3, 0.4, 0.2]), Some((0, true, 0.3)));
+        assert_eq!(of([0.31, 0.4, 0.45]), Some((2, true, 0.25)));
+        assert_eq!(of([0.89, 0.5, 0.2]), Some((1, false, 0.5)));
+    }
 
     #[test]
     fn replacements_that_overlap_cover_everything_that_either_covered() {

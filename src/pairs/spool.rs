@@ -30,7 +30,7 @@ use lane::Lane;
 const SINK: &str = "spool";
 
 /// Where and how preference rows are kept. How many of them is for the policy to say.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Directory of the files. It is made if it is not there, and belongs to this gateway's instances.

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::api::Origin;
+use crate::api::{InjectRole, Origin};
 
 /// What one policy file says, checked against the models and recognisers at hand.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -57,7 +58,7 @@ impl Policy {
 /// Principles, and the text that models read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Constitution {
-    /// Preamble and principles as injected, byte for byte; empty if there is nothing to inject.
+    /// All of it as injected, byte for byte; empty if there is nothing to inject.
     pub text: String,
     /// In the file's order.
     pub principles: Vec<Principle>,
@@ -87,6 +88,8 @@ pub struct Rule {
     pub stages: Stages,
     /// Whose text; `None` is everybody's.
     pub origins: Option<Vec<Origin>>,
+    /// For a classifier: bounds of origins that have their own, in place of the guard's; label by label as there.
+    pub by_origin: Vec<(Origin, Vec<Bound>)>,
     /// What a hit leads to.
     pub action: Action,
     /// Whether it does, or is only counted.
@@ -99,6 +102,17 @@ pub struct Rule {
     pub principle: Option<usize>,
     /// The sentence for the client, if not the policy's own.
     pub message: Option<String>,
+}
+
+impl Rule {
+    /// The bounds that hold for texts of an origin; none for a guard that has no scores.
+    pub fn bounds(&self, origin: Origin) -> &[Bound] {
+        let own = self.by_origin.iter().find(|(of, _)| *of == origin).map(|(_, bounds)| bounds.as_slice());
+        match &self.guard {
+            Guard::Classifier { labels } => own.unwrap_or(labels),
+            Guard::Pattern { .. } => &[],
+        }
+    }
 }
 
 /// Who judges.
@@ -128,6 +142,8 @@ pub struct Bound {
     pub name: String,
     /// In (0, 1]; a score that equals it is a hit.
     pub threshold: f32,
+    /// Below the threshold: a score from here on is a warning.
+    pub warn: Option<f32>,
 }
 
 /// A named regular expression.
@@ -149,7 +165,7 @@ pub struct Stages {
 }
 
 /// What a hit leads to, mildest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// It is counted and logged.
@@ -175,7 +191,7 @@ impl Action {
 }
 
 /// Whether a rule acts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// It does.
@@ -196,7 +212,7 @@ impl Mode {
 }
 
 /// What follows when a guard breaks or takes too long.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
     /// The text is refused.
@@ -217,7 +233,7 @@ impl OnError {
 }
 
 /// The role in which the constitution is injected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// What the dialect and the model understand.
@@ -230,7 +246,7 @@ pub enum Role {
 }
 
 /// When a prompt goes up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InputMode {
     /// After its verdict.
@@ -239,6 +255,17 @@ pub enum InputMode {
     /// Beside it, where no guard edits prompts and the call does nothing but answer. Nothing comes down before the
     /// verdict.
     Race,
+}
+
+impl Role {
+    /// As requests are told it.
+    pub fn inject(self) -> InjectRole {
+        match self {
+            Self::Auto => InjectRole::Auto,
+            Self::System => InjectRole::System,
+            Self::Developer => InjectRole::Developer,
+        }
+    }
 }
 
 /// What a blocked client sees.
@@ -259,7 +286,7 @@ pub struct Respond {
 }
 
 /// The shape of a blocked prompt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InputBlock {
     /// A 400 in the dialect's own shape.
@@ -270,7 +297,7 @@ pub enum InputBlock {
 }
 
 /// What becomes of an earlier turn that was blocked when it was new.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplayedBlock {
     /// The request is refused, as then.
@@ -283,7 +310,7 @@ pub enum ReplayedBlock {
 }
 
 /// The shape of a blocked answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputBlock {
     /// It ends as filtered, in the dialect's own way.
@@ -294,7 +321,7 @@ pub enum OutputBlock {
 }
 
 /// How much of a decision the client is told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Disclose {
     /// Nothing but the message.
@@ -307,7 +334,7 @@ pub enum Disclose {
 }
 
 /// When a body carries the `guardrail` annotation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Annotate {
     /// Never.
@@ -353,7 +380,7 @@ pub struct ReviseSettings {
 }
 
 /// What `revise` does to an answer that is streamed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnStream {
     /// Nothing is released before the whole answer has come and was judged, and revised if need be.

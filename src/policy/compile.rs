@@ -4,39 +4,50 @@ use std::fmt::Display;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Location;
 
 use super::checked::{
-    Constitution, JudgeExample, JudgeSettings, Known, PairSettings, Policy, Principle, Respond, ReviseSettings, Rule,
+    Constitution, JudgeExample, JudgeSettings, Known, PairSettings, Policy, Respond, ReviseSettings, Rule,
     StreamSettings,
 };
-use super::constitution::{one_line, render};
+use super::constitution;
+use super::embedded::{self, Test};
+use super::render::one_line;
 use super::rules::Rules;
 use super::schema;
-use crate::yaml::{self, Problem, Source, expected};
+use crate::yaml::{self, Problem, Source, Spanned, expected};
+
+/// What a file without a mistake comes to.
+pub(super) struct Compiled {
+    pub(super) policy: Policy,
+    /// Each with its place.
+    pub(super) tests: Vec<(Location, Test)>,
+}
 
 /// Checks one file against what is known. All mistakes that can be told apart are told at once.
-pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Policy, Vec<Problem>> {
+pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Compiled, Vec<Problem>> {
     let source = Source { path, text };
     let file = yaml::parse::<schema::File>(text).map_err(|error| vec![unreadable(source, &error)])?;
     let mut found = Vec::new();
     let name = keep(name(source, file.name.as_ref()), &mut found);
-    let constitution = constitution(source, &file.constitution, &mut found);
+    let constitution = constitution::check(source, file.constitution.as_ref(), &mut found);
     let rules = rules(source, &file.rules, &constitution, known, &mut found);
     let respond = keep(respond(source, file.respond), &mut found);
     let stream = keep(stream(source, &file.stream), &mut found);
     let revise = keep(revise(source, &file.revise, known), &mut found);
     let pairs = keep(pairs(source, &file.pairs), &mut found);
     let judge = keep(judge(source, &file.judge, known), &mut found);
+    // Which rules there are is known for sure only when each of them is sound.
+    let tests = if found.is_empty() { tests(source, &file.tests, &rules, &mut found) } else { Vec::new() };
     let (Some(name), Some(respond), Some(stream), Some(revise), Some(pairs), Some(judge), true) =
         (name, respond, stream, revise, pairs, judge, found.is_empty())
     else {
         return Err(found);
     };
-    let models = file.models.into_iter().map(|model| model.value).collect();
+    let models = file.models.into_iter().map(Spanned::into_value).collect();
     let (description, inject, input) = (one_line(&file.description), file.inject.role, file.input);
     let revision = String::new();
-    Policy {
+    let policy = Policy {
         name,
         revision,
         description,
@@ -50,9 +61,9 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Policy, 
         pairs,
         judge,
         models,
-    }
-    .sealed()
-    .map_err(|error| vec![source.problem(Location::UNKNOWN, error.to_string())])
+    };
+    let sealed = policy.sealed().map_err(|error| vec![source.problem(Location::UNKNOWN, error.to_string())])?;
+    Ok(Compiled { policy: sealed, tests })
 }
 
 fn unreadable(source: Source<'_>, error: &serde_saphyr::Error) -> Problem {
@@ -115,7 +126,8 @@ impl Source<'_> {
         Ok(duration)
     }
 
-    fn within<N: PartialOrd + Display + Copy>(
+    /// A number in a range, both ends included.
+    pub(super) fn within<N: PartialOrd + Display + Copy>(
         &self,
         written: Option<&Spanned<N>>,
         unwritten: N,
@@ -144,29 +156,8 @@ fn name(source: Source<'_>, written: Option<&Spanned<String>>) -> Result<String,
             Err(source.problem(written.referenced, message))
         }
         Some(written) => source.word(written),
-        None => source.word(&Spanned::new(stem, Location::UNKNOWN, Location::UNKNOWN)),
+        None => source.word(&Spanned::unwritten(stem)),
     }
-}
-
-fn constitution(source: Source<'_>, written: &schema::Constitution, found: &mut Vec<Problem>) -> Constitution {
-    let ids = written.principles.iter().map(|principle| &principle.value.id);
-    keep(source.unique("principle", ids), found);
-    let principles = written.principles.iter().filter_map(|written| keep(principle(source, &written.value), found));
-    let principles = principles.collect();
-    render(&written.preamble, principles)
-}
-
-fn principle(source: Source<'_>, written: &schema::Principle) -> Result<Principle, Problem> {
-    let text = source.said(&written.text)?;
-    let critique = match &written.critique {
-        Some(written) => source.said(written)?,
-        None => format!("Identify specific ways in which the last response goes against this principle: {text}"),
-    };
-    let revision = match &written.revision {
-        Some(written) => source.said(written)?,
-        None => format!("Rewrite the last response so that it follows this principle: {text}"),
-    };
-    Ok(Principle { id: source.word(&written.id)?, text, critique, revision })
 }
 
 fn rules(
@@ -179,6 +170,17 @@ fn rules(
     keep(source.unique("rule", written.iter().map(|rule| &rule.value.id)), found);
     let rules = Rules { source, known, principles: &constitution.principles };
     written.iter().filter_map(|rule| keep(rules.check(&rule.value), found)).collect()
+}
+
+fn tests(
+    source: Source<'_>,
+    written: &[Spanned<embedded::Written>],
+    rules: &[Rule],
+    found: &mut Vec<Problem>,
+) -> Vec<(Location, Test)> {
+    keep(source.unique("test", written.iter().map(|test| &test.value.name)), found);
+    let checked = |test: &Spanned<embedded::Written>| Ok((test.referenced, embedded::check(source, test, rules)?));
+    written.iter().filter_map(|test| keep(checked(test), found)).collect()
 }
 
 fn respond(source: Source<'_>, written: schema::Respond) -> Result<Respond, Problem> {

@@ -23,12 +23,21 @@ fn is_policy(path: &Path) -> bool {
     yaml && !hidden && !path.is_dir()
 }
 
+/// A constitution's prose may lie in a file of its own.
+fn is_prose(path: &Path) -> bool {
+    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    path.extension().is_some_and(|extension| extension == "md" || extension == "txt") && !hidden && !path.is_dir()
+}
+
 /// What tells one state of a file from another without reading it: path, inode, length, time of change.
 pub(super) type Seen = (PathBuf, u64, u64, i64, i64);
 
 /// Through links, so that a swapped `..data` shows. A directory that cannot be read looks empty, as one without policies.
 pub(super) fn look(dir: &Path) -> Vec<Seen> {
-    let files = policy_files(dir).unwrap_or_default();
+    let files = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>).unwrap_or_default();
+    let mut files: Vec<PathBuf> =
+        files.into_iter().map(|entry| entry.path()).filter(|path| is_policy(path) || is_prose(path)).collect();
+    files.sort();
     let seen = files.into_iter().filter_map(|path| {
         let file = fs::metadata(&path).ok()?;
         Some((path, file.ino(), file.len(), file.ctime(), file.ctime_nsec()))
@@ -63,7 +72,11 @@ mod tests {
         assert_ne!(second, first);
 
         fs::write(at("default.yaml"), "rules:  []\n").unwrap();
-        assert_ne!(look(dir.path()), second);
+        let third = look(dir.path());
+        assert_ne!(third, second);
+        fs::write(at("prose.md"), "Be kind.\n").unwrap();
+        assert_ne!(look(dir.path()), third);
+        fs::remove_file(at("prose.md")).unwrap();
         fs::remove_file(at("default.yaml")).unwrap();
         assert_eq!(look(dir.path()), Vec::new());
     }

@@ -19,15 +19,27 @@ pub enum PolicyError {
     /// Mistakes in files; never empty.
     #[error("{}", headlines(.0))]
     Files(Vec<Problem>),
-    /// No file bears the name of the active policy.
-    #[error("{}: no policy `{active}` (expected {active}.yaml); {}", dir.display(), known_policies(known, active))]
+    /// No file bears the name of a policy that the configuration names.
+    #[error("{}: no policy `{name}` (expected {name}.yaml); {}", dir.display(), known_policies(known, name))]
     NoSuchPolicy {
         /// The policy directory.
         dir: PathBuf,
-        /// The name that the config asks for.
-        active: String,
+        /// The name that the configuration asks for.
+        name: String,
+        /// The line of `select` that asks for it; none is `active`.
+        line: Option<usize>,
         /// The policies that there are.
         known: Vec<String>,
+    },
+    /// A line of `select` makes no sense.
+    #[error("{reason}")]
+    Select {
+        /// Its place in the list.
+        line: usize,
+        /// The key that is at fault.
+        key: &'static str,
+        /// What was expected.
+        reason: String,
     },
     /// The guards could not be built from a policy that is well formed.
     #[error("{}: policy `{policy}` cannot be armed: {reason}", path.display())]
@@ -37,6 +49,16 @@ pub enum PolicyError {
         /// Its name.
         policy: String,
         /// What the guards say.
+        reason: String,
+    },
+    /// The policy's tests could not be run to their end.
+    #[error("{}: policy `{policy}` cannot be tested: {reason}", path.display())]
+    Untested {
+        /// Its file.
+        path: PathBuf,
+        /// Its name.
+        policy: String,
+        /// What went wrong.
         reason: String,
     },
 }

@@ -1,8 +1,10 @@
 //! Policy files: constitution, rules and settings of the platform team, read strictly and swapped whole.
 //!
-//! A directory of YAML files becomes checked [`Policy`] values. One of them is active; requests take a [`Snapshot`] of it
-//! once and keep it to their last byte. The directory is watched: an edit that is sound takes effect at once, an edit
+//! A directory of YAML files becomes checked [`Policy`] values. One of them is active, and lines of the configuration may
+//! choose others by route, model or key; a request takes a [`Snapshot`] of its policy once and keeps it to the last byte. The directory is watched: an edit that is sound takes effect at once, an edit
 //! that is not is refused with file, line, column and reason, and what was in force stays.
+//!
+//! A file brings its own tests; they are run before it is put in force, by whoever opens the [`Store`].
 //!
 //! This room never judges a text and never loads a model: what a policy may speak of comes in as plain values
 //! ([`Known`]), and what is built from it (recognisers, for example) is built by whoever opens the [`Store`].
@@ -11,11 +13,17 @@ mod checked;
 mod compile;
 mod constitution;
 mod directory;
+mod embedded;
 mod error;
+mod file;
 #[cfg(test)]
 mod mistakes;
+mod render;
 mod rules;
 mod schema;
+#[cfg(test)]
+mod schema_tests;
+mod select;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -26,6 +34,11 @@ pub use checked::{
     KnownLabel, Mode, OnError, OnStream, OutputBlock, PairSettings, Pattern, Policy, Principle, ReplayedBlock, Respond,
     ReviseSettings, Role, Rule, Stages, StreamSettings,
 };
+pub use embedded::{Expected, Probe, Proof, Test};
 pub use error::PolicyError;
-pub use store::{Config, LastReload, Snapshot, Store};
+pub use file::PolicyFile;
+pub use render::tokens;
+pub use schema::json_schema;
+pub use select::{Asking, Key, Selector};
+pub use store::{Config, LastReload, Makers, Snapshot, Store};
 pub use watch::Watch;

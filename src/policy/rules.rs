@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use regex::Regex;
-use serde_saphyr::Spanned;
 
 use super::checked::{Action, Bound, Guard, Known, KnownLabel, Pattern, Principle, Rule, Stages};
 use super::schema::{self, Level, Stage, Threshold};
 use crate::api::Origin;
-use crate::yaml::{Problem, Source, expected, ticked};
+use crate::yaml::{Problem, Source, Spanned, expected, ticked};
 
 /// What a rule is checked against.
 pub(super) struct Rules<'a> {
@@ -22,6 +21,7 @@ impl Rules<'_> {
     pub(super) fn check(&self, written: &schema::Rule) -> Result<Rule, Problem> {
         let id = self.source.word(&written.id)?;
         let guard = self.guard(written)?;
+        let by_origin = self.by_origin(written, &guard)?;
         let stages = self.stages(&written.stages)?;
         let origins = self.origins(written.origins.as_ref(), stages)?;
         self.action(written, &guard, stages)?;
@@ -30,6 +30,7 @@ impl Rules<'_> {
             guard,
             stages,
             origins,
+            by_origin,
             action: written.action.value,
             mode: written.mode,
             on_error: written.on_error,
@@ -148,14 +149,68 @@ impl Rules<'_> {
             let message = format!("a classifier rule needs a `threshold`: a number up to 1{}", or_names(&chosen));
             return Err(self.source.problem(rule.guard.referenced, message));
         };
-        if let Threshold::PerLabel(levels) = &threshold.value {
-            self.threshold_labels(levels, &chosen)?;
+        Ok(Guard::Classifier { labels: self.bounds(&chosen, threshold, rule.warn.as_ref())? })
+    }
+
+    /// The bound of each label.
+    fn bounds(
+        &self,
+        chosen: &[(usize, &KnownLabel)],
+        threshold: &Spanned<Threshold>,
+        warn: Option<&Spanned<Threshold>>,
+    ) -> Result<Vec<Bound>, Problem> {
+        for levels in [Some(threshold), warn].into_iter().flatten() {
+            if let Threshold::PerLabel(levels) = &levels.value {
+                self.threshold_labels(levels, chosen)?;
+            }
         }
         let bound = |(label, known): &(usize, &KnownLabel)| {
-            let threshold = self.threshold(threshold, known)?;
-            Ok(Bound { label: *label, name: format!("{}.{}", known.head, known.name), threshold })
+            let deny = self.threshold(threshold, known)?;
+            let warned = warn.map(|warn| self.threshold(warn, known)).transpose()?;
+            if let (Some(written), Some(level)) = (warn, warned.filter(|level| *level >= deny)) {
+                let message = format!(
+                    "a warning comes before the hit: expected less than the threshold of `{}`, {deny}, found {level}",
+                    known.name
+                );
+                return Err(self.source.problem(written.referenced, message));
+            }
+            Ok(Bound { label: *label, name: format!("{}.{}", known.head, known.name), threshold: deny, warn: warned })
         };
-        Ok(Guard::Classifier { labels: chosen.iter().map(bound).collect::<Result<_, _>>()? })
+        chosen.iter().map(bound).collect()
+    }
+
+    /// The levels of origins that have their own.
+    fn by_origin(&self, rule: &schema::Rule, guard: &Guard) -> Result<Vec<(Origin, Vec<Bound>)>, Problem> {
+        let Guard::Classifier { labels } = guard else {
+            return match rule.by_origin.values().next() {
+                None => Ok(Vec::new()),
+                Some(levels) => {
+                    let message = "a pattern is found or not: `by_origin` belongs to a `classifier` guard";
+                    Err(self.source.problem(levels.referenced, message))
+                }
+            };
+        };
+        let chosen: Vec<(usize, &KnownLabel)> = labels
+            .iter()
+            .filter_map(|bound| self.known.labels.get(bound.label).map(|known| (bound.label, known)))
+            .collect();
+        let mut own = Vec::new();
+        for (origin, levels) in &rule.by_origin {
+            let schema::Levels { threshold, warn } = &levels.value;
+            if threshold.is_none() && warn.is_none() {
+                return Err(self
+                    .source
+                    .problem(levels.referenced, "expected a `threshold` or a `warn` for this origin"));
+            }
+            let looks = rule.origins.as_ref().is_none_or(|origins| origins.value.iter().any(|of| of.value == *origin));
+            if !looks {
+                let message = format!("the rule does not look at `{}`: it is not among its origins", origin.as_str());
+                return Err(self.source.problem(levels.referenced, message));
+            }
+            let Some(threshold) = threshold.as_ref().or(rule.threshold.as_ref()) else { continue };
+            own.push((*origin, self.bounds(&chosen, threshold, warn.as_ref().or(rule.warn.as_ref()))?));
+        }
+        Ok(own)
     }
 
     /// The labels listed; if none are, those that the model's maker calibrated, which leaves out `benign` and its like.
@@ -254,6 +309,10 @@ impl Rules<'_> {
         if let Some(threshold) = &rule.threshold {
             let message = "a pattern is found or not: `threshold` belongs to a `classifier` guard";
             return Err(self.source.problem(threshold.referenced, message));
+        }
+        if let Some(warn) = &rule.warn {
+            let message = "a pattern is found or not: `warn` belongs to a `classifier` guard";
+            return Err(self.source.problem(warn.referenced, message));
         }
         let entities = guard.entities.as_ref().map_or(&[][..], |entities| &entities.value);
         let patterns = guard.patterns.as_ref().map_or(&[][..], |patterns| &patterns.value);

@@ -5,28 +5,40 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::checked::{Known, Policy};
-use super::compile::compile;
-use super::directory::{Seen, look, policy_files};
+use super::directory::{Seen, look};
+use super::embedded::{Proof, Test};
 use super::error::PolicyError;
+use super::file::PolicyFile;
+use super::select::{Asking, Selector, first};
+use crate::api::Dialect;
 use crate::telemetry::{Metrics, ReloadOutcome};
-use crate::yaml::{self, Problem, Source};
 
 /// Where policies lie, and which one is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// A directory of `*.yaml` files, one policy each.
     pub dir: PathBuf,
-    /// The name of the policy in force.
+    /// The policy of every request that no line of `select` takes.
     pub active: String,
+    /// Policies for some requests: the first line that takes a request decides.
+    pub select: Vec<Selector>,
+    /// Milliseconds that the tests of one policy may take when it is loaded; a policy that takes longer is refused.
+    pub test_timeout_ms: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { dir: PathBuf::from("policies"), active: "default".to_owned() }
+        Self {
+            dir: PathBuf::from("policies"),
+            active: "default".to_owned(),
+            select: Vec::new(),
+            test_timeout_ms: 30_000,
+        }
     }
 }
 
@@ -35,6 +47,8 @@ impl Default for Config {
 pub struct Snapshot<A> {
     /// The policy.
     pub policy: Policy,
+    /// The tests that it has passed.
+    pub tests: Vec<Test>,
     /// What was built from it.
     pub armed: A,
 }
@@ -50,44 +64,90 @@ pub struct LastReload {
     pub problems: Vec<String>,
 }
 
-type Arm<A> = Box<dyn Fn(&Policy) -> Result<A, String> + Send + Sync>;
+type Arm<A> = dyn Fn(&Policy) -> Result<A, String> + Send + Sync;
+type Prove<A> = dyn Fn(&Arc<Snapshot<A>>, &[Test]) -> Result<Vec<Proof>, String> + Send + Sync;
 
-/// Holds the policy in force, together with what the caller builds from a policy (`A`).
+/// What the opener of a [`Store`] makes of a policy: this room neither judges nor compiles.
+pub struct Makers<A> {
+    arm: Box<Arm<A>>,
+    prove: Option<Box<Prove<A>>>,
+}
+
+impl<A> Makers<A> {
+    /// `arm` builds what goes with a policy; its error is for the policy's author.
+    pub fn new(arm: impl Fn(&Policy) -> Result<A, String> + Send + Sync + 'static) -> Self {
+        Self { arm: Box::new(arm), prove: None }
+    }
+
+    /// `prove` runs a policy's tests before it is put in force, and gives one proof a test. It is called on the thread
+    /// that opens or reloads, never on one that serves requests, and has to end in bounded time.
+    #[must_use]
+    pub fn proving(
+        self,
+        prove: impl Fn(&Arc<Snapshot<A>>, &[Test]) -> Result<Vec<Proof>, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { prove: Some(Box::new(prove)), ..self }
+    }
+
+    /// A file's policy, armed and proven.
+    fn make(&self, file: &PolicyFile, metrics: &Metrics) -> Result<Arc<Snapshot<A>>, PolicyError> {
+        let (path, name) = (file.path.clone(), file.policy.name.clone());
+        let armed = (self.arm)(&file.policy).map_err(|reason| PolicyError::Arm {
+            path: path.clone(),
+            policy: name.clone(),
+            reason,
+        })?;
+        let snapshot = Arc::new(Snapshot { policy: file.policy.clone(), tests: file.tests.clone(), armed });
+        let Some(prove) = self.prove.as_ref().filter(|_| !file.tests.is_empty()) else { return Ok(snapshot) };
+        let proofs = prove(&snapshot, &file.tests).map_err(|reason| PolicyError::Untested {
+            path,
+            policy: name.clone(),
+            reason,
+        })?;
+        let failures = file.failures(&proofs);
+        metrics.policy_tested(&name, proofs.len() - failures.len(), failures.len());
+        if failures.is_empty() { Ok(snapshot) } else { Err(PolicyError::Files(failures)) }
+    }
+}
+
+/// The active policy first, then those that `select` names, each once.
+type InForce<A> = Vec<Arc<Snapshot<A>>>;
+
+/// Holds the policies in force, together with what the caller builds from a policy (`A`).
 pub struct Store<A> {
     config: Config,
     known: Known,
-    arm: Arm<A>,
+    makers: Makers<A>,
     metrics: Arc<Metrics>,
     /// The directory just before it was first read: where a watch takes up.
     at_opening: Vec<Seen>,
-    current: ArcSwap<Snapshot<A>>,
+    current: ArcSwap<InForce<A>>,
     /// Held for a whole reload, so that two of them cannot overtake each other.
     reloading: Mutex<()>,
     last: Mutex<LastReload>,
 }
 
 impl<A> Store<A> {
-    /// Reads and checks the directory, and arms the active policy.
+    /// Reads and checks the directory, arms the active policy, and runs its tests.
     ///
     /// # Errors
-    /// Any mistake in any file, a missing active policy, or one that cannot be armed.
-    pub fn open(
-        config: &Config,
-        known: Known,
-        metrics: Arc<Metrics>,
-        arm: impl Fn(&Policy) -> Result<A, String> + Send + Sync + 'static,
-    ) -> Result<Self, PolicyError> {
+    /// Any mistake in any file, a missing active policy, or one that cannot be armed or fails its tests.
+    pub fn open(config: &Config, known: Known, metrics: Arc<Metrics>, makers: Makers<A>) -> Result<Self, PolicyError> {
         let at_opening = look(&config.dir);
-        let (path, policy) = active(config, &known)?;
-        let armed = arm(&policy).map_err(|reason| cannot_arm(path, &policy, reason))?;
+        for (line, selector) in config.select.iter().enumerate() {
+            if let Some((key, reason)) = selector.mistake(&Dialect::ALL.map(Dialect::route)) {
+                return Err(PolicyError::Select { line, key, reason });
+            }
+        }
+        let (in_force, _) = made(config, &known, &makers, &metrics, &[])?;
         let last = LastReload { at: SystemTime::now(), outcome: ReloadOutcome::Applied, problems: Vec::new() };
         let store = Self {
             config: config.clone(),
             known,
-            arm: Box::new(arm),
+            makers,
             metrics,
             at_opening,
-            current: ArcSwap::from_pointee(Snapshot { policy, armed }),
+            current: ArcSwap::from_pointee(in_force),
             reloading: Mutex::new(()),
             last: Mutex::new(last),
         };
@@ -96,9 +156,31 @@ impl<A> Store<A> {
         Ok(store)
     }
 
-    /// The policy in force now. Take it once a request, and keep it.
+    /// The active policy as it is now.
     pub fn snapshot(&self) -> Arc<Snapshot<A>> {
-        self.current.load_full()
+        self.named(&self.config.active)
+    }
+
+    /// The policy for a request. Take it once, and keep it.
+    pub fn select(&self, asking: &Asking<'_>) -> Arc<Snapshot<A>> {
+        if self.config.select.is_empty() { self.snapshot() } else { self.named(self.chosen(asking).0) }
+    }
+
+    /// The name of the policy for a request, and the place of the line of `select` that chose it.
+    pub fn chosen(&self, asking: &Asking<'_>) -> (&str, Option<usize>) {
+        self.config.chosen(asking)
+    }
+
+    /// Every policy in force, the active one first.
+    pub fn in_force(&self) -> Vec<Arc<Snapshot<A>>> {
+        Vec::clone(&self.current.load())
+    }
+
+    /// What is in force under a name now; the active policy if nothing is.
+    pub fn named(&self, name: &str) -> Arc<Snapshot<A>> {
+        let current = self.current.load();
+        let found = current.iter().find(|snapshot| snapshot.policy.name == name);
+        Arc::clone(found.unwrap_or(&current[0]))
     }
 
     /// Reads the directory again. What is sound and new is in force when this returns; of anything else the log tells,
@@ -130,21 +212,24 @@ impl<A> Store<A> {
     }
 
     fn replace(&self) -> Result<ReloadOutcome, PolicyError> {
-        let (path, policy) = active(&self.config, &self.known)?;
-        if policy == self.snapshot().policy {
+        let before = self.in_force();
+        let (in_force, changed) = made(&self.config, &self.known, &self.makers, &self.metrics, &before)?;
+        if !changed {
             return Ok(ReloadOutcome::Unchanged);
         }
-        let armed = (self.arm)(&policy).map_err(|reason| cannot_arm(path, &policy, reason))?;
-        self.current.store(Arc::new(Snapshot { policy, armed }));
+        self.current.store(Arc::new(in_force));
         self.announce();
         Ok(ReloadOutcome::Applied)
     }
 
     fn announce(&self) {
-        let snapshot = self.snapshot();
-        let Policy { name, revision, rules, .. } = &snapshot.policy;
-        self.metrics.policy_in_force(name, revision);
-        tracing::info!(policy = name, revision, rules = rules.len(), "policy in force");
+        let in_force = self.in_force();
+        let names = in_force.iter().map(|snapshot| (snapshot.policy.name.as_str(), snapshot.policy.revision.as_str()));
+        self.metrics.policies_in_force(names);
+        for snapshot in &in_force {
+            let Policy { name, revision, rules, .. } = &snapshot.policy;
+            tracing::info!(policy = name, revision, rules = rules.len(), "policy in force");
+        }
     }
 
     fn refused(&self, error: &PolicyError) -> Vec<String> {
@@ -160,43 +245,44 @@ impl<A> Store<A> {
     }
 }
 
-/// Every file of the directory is checked, so that a mistake shows when it is made and not when the policy is chosen.
-fn active(config: &Config, known: &Known) -> Result<(PathBuf, Policy), PolicyError> {
-    let mut found: Vec<(PathBuf, Policy)> = Vec::new();
-    let mut problems = Vec::new();
-    for path in policy_files(&config.dir)? {
-        match checked(&path, known)? {
-            Ok(policy) => match found.iter().find(|(_, other)| other.name == policy.name) {
-                Some((other, _)) => problems.push(named_twice(&path, other)),
-                None => found.push((path, policy)),
-            },
-            Err(more) => problems.extend(more),
+impl Config {
+    /// The name of the policy for a request, and the place of the line of `select` that chose it.
+    pub fn chosen(&self, asking: &Asking<'_>) -> (&str, Option<usize>) {
+        match first(&self.select, asking) {
+            Some(line) => (&self.select[line].policy, Some(line)),
+            None => (&self.active, None),
         }
     }
-    if !problems.is_empty() {
-        return Err(PolicyError::Files(problems));
+}
+
+/// The policies that the configuration names, made anew where they have changed, and whether any has. Every file of the
+/// directory is checked, so that a mistake shows when it is made and not when the policy is chosen.
+fn made<A>(
+    config: &Config,
+    known: &Known,
+    makers: &Makers<A>,
+    metrics: &Metrics,
+    before: &[Arc<Snapshot<A>>],
+) -> Result<(InForce<A>, bool), PolicyError> {
+    let files = PolicyFile::read_all(&config.dir, known)?;
+    let mut in_force: InForce<A> = Vec::new();
+    let mut changed = false;
+    let named = config.select.iter().enumerate().map(|(line, selector)| (Some(line), &selector.policy));
+    for (line, name) in std::iter::once((None, &config.active)).chain(named) {
+        if in_force.iter().any(|snapshot| snapshot.policy.name == *name) {
+            continue;
+        }
+        let Some(file) = files.iter().find(|file| file.policy.name == *name) else {
+            let known = files.into_iter().map(|file| file.policy.name).collect();
+            return Err(PolicyError::NoSuchPolicy { dir: config.dir.clone(), name: name.clone(), line, known });
+        };
+        let same = |old: &&Arc<Snapshot<A>>| old.policy == file.policy && old.tests == file.tests;
+        if let Some(same) = before.iter().find(same) {
+            in_force.push(Arc::clone(same));
+        } else {
+            in_force.push(makers.make(file, metrics)?);
+            changed = true;
+        }
     }
-    match found.iter().position(|(_, policy)| policy.name == config.active) {
-        Some(index) => Ok(found.swap_remove(index)),
-        None => Err(PolicyError::NoSuchPolicy {
-            dir: config.dir.clone(),
-            active: config.active.clone(),
-            known: found.into_iter().map(|(_, policy)| policy.name).collect(),
-        }),
-    }
-}
-
-/// Outer error: cannot be read; inner: has mistakes.
-fn checked(path: &Path, known: &Known) -> Result<Result<Policy, Vec<Problem>>, PolicyError> {
-    let text = yaml::text_of(path).map_err(|source| PolicyError::Read { path: path.to_owned(), source })?;
-    Ok(compile(path, &text, known))
-}
-
-fn named_twice(path: &Path, other: &Path) -> Problem {
-    let message = format!("{} has the same name: keep one of the two", other.display());
-    Source { path, text: "" }.problem(serde_saphyr::Location::UNKNOWN, message)
-}
-
-fn cannot_arm(path: PathBuf, policy: &Policy, reason: String) -> PolicyError {
-    PolicyError::Arm { path, policy: policy.name.clone(), reason }
+    Ok((in_force, changed))
 }

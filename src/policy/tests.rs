@@ -11,7 +11,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::mistakes::{checked, known};
-use super::{Action, Config, Guard, InputMode, Known, Mode, OnError, Policy, PolicyError, ReplayedBlock, Store};
+use super::{
+    Action, Asking, Config, Guard, InputMode, Known, Makers, Mode, OnError, Policy, PolicyError, Proof, ReplayedBlock,
+    Selector, Store,
+};
 use crate::api::Origin;
 use crate::telemetry::{Metrics, ReloadOutcome};
 
@@ -100,7 +103,7 @@ fn a_newly_calibrated_model_is_a_new_revision() {
         for label in &mut known.labels {
             label.thresholds.entry("fpr_0.5".into()).and_modify(|calibrated| *calibrated = threshold);
         }
-        super::compile::compile(Path::new("default.yaml"), &text, &known).unwrap().revision
+        super::compile::compile(Path::new("default.yaml"), &text, &known).unwrap().policy.revision
     };
     assert_eq!(at(0.7), at(0.7));
     assert_ne!(at(0.7), at(0.8));
@@ -139,7 +142,7 @@ fn open(dir: &Path) -> (Arc<Store<Action>>, Arc<Metrics>, Receiver<String>) {
     };
     let metrics = Arc::new(Metrics::new().unwrap());
     let config = Config { dir: dir.to_owned(), ..Config::default() };
-    let store = Store::open(&config, known(), Arc::clone(&metrics), arm).unwrap();
+    let store = Store::open(&config, known(), Arc::clone(&metrics), Makers::new(arm)).unwrap();
     assert_eq!(heard.recv().unwrap(), store.snapshot().policy.revision);
     (Arc::new(store), metrics, heard)
 }
@@ -220,15 +223,154 @@ fn what_cannot_be_armed_or_read_is_refused() {
     assert_eq!(store.snapshot().armed, Action::Block);
 }
 
+const TESTED: &str = "
+tests:
+  - { name: first, text: Hello., expect: { action: allow } }
+  - { name: second, answer: You., expect: { action: block, rules: [harm] } }
+";
+
+/// A store whose tests fail while the policy's action is `audit`, and cannot be run while it is `block` in shadow.
+fn open_proving(dir: &Path) -> Result<(Store<()>, Arc<Metrics>), PolicyError> {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let config = Config { dir: dir.to_owned(), ..Config::default() };
+    let makers = Makers::new(|_: &Policy| Ok(())).proving(|snapshot, tests| {
+        let rule = &snapshot.policy.rules[0];
+        if rule.mode == Mode::Shadow {
+            return Err("no time left".to_owned());
+        }
+        let failure =
+            |at: usize| (at == 1 && rule.on_error == OnError::Open).then(|| "expected block; got allow".to_owned());
+        Ok((0..tests.len()).map(|at| Proof { failure: failure(at), took: Duration::ZERO }).collect())
+    });
+    Store::open(&config, known(), Arc::clone(&metrics), makers).map(|store| (store, metrics))
+}
+
+#[test]
+fn a_file_whose_tests_fail_is_refused_with_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("default.yaml");
+    let sound = harm("block") + TESTED;
+    fs::write(&file, &sound).unwrap();
+    let (store, metrics) = open_proving(dir.path()).unwrap();
+    let good = store.snapshot();
+    assert_eq!(good.tests.len(), 2);
+    assert!(exposed(&metrics, "wardline_policy_tests_total{policy=\"default\",result=\"passed\"} 2"));
+    assert_eq!(store.reload(), ReloadOutcome::Unchanged);
+
+    fs::write(&file, sound.replace("tests:", "    on_error: open\ntests:")).unwrap();
+    assert_eq!(store.reload(), ReloadOutcome::Refused);
+    let problems = store.last_reload().problems;
+    let told = "default.yaml:11:5: tests[1]: test `second` failed: expected block; got allow";
+    assert!(problems.len() == 1 && problems[0].ends_with(told), "{problems:?}");
+    assert!(exposed(&metrics, "wardline_policy_tests_total{policy=\"default\",result=\"failed\"} 1"));
+    assert!(exposed(&metrics, "wardline_config_reloads_total{result=\"refused\"} 1"));
+
+    fs::write(&file, sound.replace("tests:", "    mode: shadow\ntests:")).unwrap();
+    assert_eq!(store.reload(), ReloadOutcome::Refused);
+    let problems = store.last_reload().problems;
+    assert!(problems[0].ends_with("policy `default` cannot be tested: no time left"), "{problems:?}");
+    assert!(Arc::ptr_eq(&good, &store.snapshot()));
+}
+
+#[test]
+fn a_policy_that_fails_its_tests_is_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("default.yaml"), harm("block") + "    on_error: open" + TESTED).unwrap();
+    let report = open_proving(dir.path()).map(|_| ()).unwrap_err().report();
+    assert!(report.contains("test `second` failed") && report.contains("10 |   - { name: second"), "{report}");
+}
+
+#[test]
+fn tests_alone_are_a_change_but_no_new_revision() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("default.yaml");
+    fs::write(&file, harm("block") + TESTED).unwrap();
+    let (store, _metrics) = open_proving(dir.path()).unwrap();
+    let before = store.snapshot().policy.revision.clone();
+    fs::write(&file, harm("block") + "# moved\n" + TESTED).unwrap();
+    assert_eq!(store.reload(), ReloadOutcome::Unchanged);
+    fs::write(&file, harm("block") + &TESTED.replace("Hello.", "Goodbye.")).unwrap();
+    assert_eq!(store.reload(), ReloadOutcome::Applied);
+    assert_eq!(store.snapshot().policy.revision, before);
+}
+
+#[test]
+fn prose_beside_the_policy_is_part_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let prose = dir.path().join("prose.md");
+    fs::write(&prose, "# Who we are\n\nA library.  \n").unwrap();
+    let text = format!("constitution: {{ file: prose.md, preamble: Be kind. }}\n{}", harm("block"));
+    fs::write(dir.path().join("default.yaml"), text).unwrap();
+    let (store, _metrics, _heard) = open(dir.path());
+    assert_eq!(store.snapshot().policy.constitution.text, "# Who we are\n\nA library.\n\nBe kind.");
+
+    fs::write(&prose, "A bookshop.").unwrap();
+    assert_eq!(store.reload(), ReloadOutcome::Applied);
+    assert_eq!(store.snapshot().policy.constitution.text, "A bookshop.\n\nBe kind.");
+    fs::write(&prose, "word ".repeat(4_000)).unwrap();
+    assert_eq!(store.reload(), ReloadOutcome::Refused);
+    let told = "default.yaml:1:15: constitution: the constitution has about 5003 tokens, over its limit of 4000";
+    assert!(store.last_reload().problems[0].contains(told), "{:?}", store.last_reload());
+    fs::write(&prose, b"\xff").unwrap();
+    assert_eq!(store.reload(), ReloadOutcome::Refused);
+    assert!(store.last_reload().problems[0].contains("constitution.file: "), "{:?}", store.last_reload());
+}
+
+#[test]
+fn lines_of_the_configuration_choose_a_policy() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("default.yaml"), harm("block")).unwrap();
+    fs::write(at("lax.yaml"), harm("audit")).unwrap();
+    fs::write(at("unused.yaml"), harm("audit") + TESTED).unwrap();
+    let line = |policy: &str, model: &str| Selector {
+        policy: policy.to_owned(),
+        models: vec![model.to_owned()],
+        ..Selector::default()
+    };
+    let select = vec![line("lax", "small-*"), line("default", "large"), line("lax", "tiny")];
+    let config = Config { dir: dir.path().to_owned(), select, ..Config::default() };
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let arm = |policy: &Policy| Ok(policy.rules[0].action);
+    let store = Store::open(&config, known(), Arc::clone(&metrics), Makers::new(arm)).unwrap();
+    let of = |model| store.select(&Asking { route: "chat", model, key: None });
+    assert_eq!(
+        (of("small-1").armed, of("large").armed, of("other").armed),
+        (Action::Audit, Action::Block, Action::Block)
+    );
+    let asking = Asking { route: "chat", model: "tiny", key: None };
+    assert_eq!(store.chosen(&asking), ("lax", Some(2)));
+    let names: Vec<String> = store.in_force().iter().map(|snapshot| snapshot.policy.name.clone()).collect();
+    assert_eq!(names, ["default", "lax"]);
+    for snapshot in store.in_force() {
+        let Policy { name, revision, .. } = &snapshot.policy;
+        let line = format!("wardline_policy_info{{policy=\"{name}\",revision=\"{revision}\"}} 1");
+        assert!(exposed(&metrics, &line), "{line}");
+    }
+
+    let kept = store.snapshot();
+    fs::write(at("lax.yaml"), harm("block")).unwrap();
+    assert_eq!(store.reload(), ReloadOutcome::Applied);
+    assert_eq!(of("small-1").armed, Action::Block);
+    assert!(Arc::ptr_eq(&kept, &store.snapshot()), "what has not changed is not made anew");
+    fs::remove_file(at("lax.yaml")).unwrap();
+    assert_eq!(store.reload(), ReloadOutcome::Refused);
+    assert!(
+        store.last_reload().problems[0].contains("no policy `lax` (expected lax.yaml)"),
+        "{:?}",
+        store.last_reload()
+    );
+}
+
 #[test]
 fn the_active_policy_has_to_be_there() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("default.yaml"), harm("block")).unwrap();
     fs::write(dir.path().join("default.yaml~"), "an editor's backup").unwrap();
     fs::write(dir.path().join(".default.yaml"), "an editor's lock").unwrap();
-    let config = Config { dir: dir.path().to_owned(), active: "defualt".into() };
+    let config = Config { dir: dir.path().to_owned(), active: "defualt".into(), ..Config::default() };
     let metrics = Arc::new(Metrics::new().unwrap());
-    let error = Store::open(&config, known(), metrics, |_| Ok(())).map(|_| ()).unwrap_err();
+    let error = Store::open(&config, known(), metrics, Makers::new(|_| Ok(()))).map(|_| ()).unwrap_err();
     assert!(matches!(error, PolicyError::NoSuchPolicy { .. }));
     let told = "no policy `defualt` (expected defualt.yaml); expected `default`; did you mean `default`?";
     assert!(error.to_string().ends_with(told), "{error}");
@@ -240,7 +382,7 @@ fn a_model_without_the_label_is_an_error_before_anything_is_served() {
     fs::write(dir.path().join("default.yaml"), harm("block")).unwrap();
     let config = Config { dir: dir.path().to_owned(), ..Config::default() };
     let metrics = Arc::new(Metrics::new().unwrap());
-    let error = Store::open(&config, Known::default(), metrics, |_| Ok(())).map(|_| ()).unwrap_err();
+    let error = Store::open(&config, Known::default(), metrics, Makers::new(|_| Ok(()))).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("unknown classifier head `harm`, there is no classifier head"), "{error}");
 }
 

@@ -19,7 +19,8 @@ const INDEX: &str = "Wardline admin listener\n\n\
     /metrics  Prometheus text format\n\
     /healthz  200 while the process lives\n\
     /readyz   200 when it should get traffic, 503 before that and while draining\n\
-    /status   policy, models, upstreams and routes as JSON\n";
+    /status   policy, models, upstreams and routes as JSON\n\
+    /policies/resolve?route=ROUTE&model=MODEL&key_hash=DIGITS  which policy a request would get\n";
 
 /// Serves until its task is dropped.
 pub(super) async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
@@ -31,7 +32,7 @@ pub(super) async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
         let gateway = Arc::clone(&gateway);
         tokio::spawn(async move {
             let service = service_fn(|request: Request<Incoming>| {
-                let answer = answer(&gateway, request.method(), request.uri().path());
+                let answer = answer(&gateway, request.method(), request.uri());
                 async move { Ok::<_, Infallible>(answer) }
             });
             let connection = http1::Builder::new()
@@ -45,12 +46,12 @@ pub(super) async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
     }
 }
 
-fn answer(gateway: &Gateway, method: &Method, path: &str) -> Response<Full<Bytes>> {
+fn answer(gateway: &Gateway, method: &Method, uri: &http::Uri) -> Response<Full<Bytes>> {
     const TEXT: &str = "text/plain; charset=utf-8";
     if method != Method::GET && method != Method::HEAD {
         return page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET is served here\n");
     }
-    match path {
+    match uri.path() {
         "/metrics" => match gateway.metrics().render() {
             Ok(metrics) => page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics),
             Err(error) => {
@@ -62,6 +63,12 @@ fn answer(gateway: &Gateway, method: &Method, path: &str) -> Response<Full<Bytes
         "/readyz" if gateway.ready() => page(StatusCode::OK, TEXT, "ready\n"),
         "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n"),
         "/status" => page(StatusCode::OK, "application/json", gateway.status()),
+        "/policies/resolve" => match gateway.resolve(uri.query().unwrap_or_default()) {
+            Some(found) => page(StatusCode::OK, "application/json", found),
+            None => {
+                page(StatusCode::BAD_REQUEST, TEXT, "expected route=, model= or key_hash=, without percent signs\n")
+            }
+        },
         "/" => page(StatusCode::OK, TEXT, INDEX),
         _ => page(StatusCode::NOT_FOUND, TEXT, INDEX),
     }

@@ -169,6 +169,7 @@ pub struct Metrics {
     reload_ok: IntGauge,
     reload_ok_at: Gauge,
     reloads: IntCounterVec,
+    policy_tests: IntCounterVec,
     policy_info: IntGaugeVec,
     ready: IntGauge,
 }
@@ -455,6 +456,12 @@ impl Metrics {
                 "When a policy reload was last taken.",
             )?,
             reloads: counter(r, "wardline_config_reloads_total", "Policy reloads by result.", &["result"])?,
+            policy_tests: counter(
+                r,
+                "wardline_policy_tests_total",
+                "Embedded tests run when a policy was loaded, by result (passed, failed).",
+                &["policy", "result"],
+            )?,
             policy_info: int_gauges(
                 r,
                 "wardline_policy_info",
@@ -674,10 +681,19 @@ impl Metrics {
         }
     }
 
-    /// The policy revision now in force.
-    pub fn policy_in_force(&self, policy: &str, revision: &str) {
+    /// The tests of a policy that was to be put in force.
+    pub fn policy_tested(&self, policy: &str, passed: usize, failed: usize) {
+        for (result, tests) in [("passed", passed), ("failed", failed)] {
+            self.policy_tests.with_label_values(&[policy, result]).inc_by(tests as u64);
+        }
+    }
+
+    /// The policies now in force, each by name and revision.
+    pub fn policies_in_force<'a>(&self, policies: impl IntoIterator<Item = (&'a str, &'a str)>) {
         self.policy_info.reset();
-        self.policy_info.with_label_values(&[policy, revision]).set(1);
+        for (policy, revision) in policies {
+            self.policy_info.with_label_values(&[policy, revision]).set(1);
+        }
     }
 
     /// Whether new traffic should be sent here.

@@ -7,6 +7,7 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
+use wardline::policy::Selector;
 use wardline::server::TlsConfig;
 
 use crate::support::{Client, GUARDED, OPEN, Running, Setup, Step, Upstream, chat, json, sse};
@@ -187,4 +188,45 @@ where
     let body = reply.into_body().collect().await.unwrap().to_bytes();
     driver.abort();
     (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// One policy for all, another for a key and for a model: by the operator's lines only.
+#[tokio::test]
+async fn the_configuration_chooses_the_policy_of_a_request() {
+    let upstream = Upstream::start(|_| json(CHAT_ANSWER)).await;
+    let mut setup = Setup::with(OPEN);
+    let line = |models: &[&str], keys: &[&str]| Selector {
+        policy: "strict".to_owned(),
+        routes: vec!["chat".to_owned()],
+        models: models.iter().map(|model| (*model).to_owned()).collect(),
+        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+    };
+    // SHA-256 of `secret`.
+    setup.select = vec![line(&[], &["2bb80d537b1da3e3"]), line(&["guarded-*"], &[])];
+    setup.others = vec![("strict".to_owned(), GUARDED.to_owned())];
+    let running = Running::start(setup, upstream.address).await;
+    let client = running.client();
+    let send = async |model: &str, header: Option<(&str, &str)>| {
+        let mut request = Request::post("/v1/chat/completions").header("content-type", "application/json");
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        let reply = client.send(request, chat("override", false).replace("\"m\"", &format!("\"{model}\""))).await;
+        (reply.status.as_u16(), reply.header("x-guardrail-policy").split(';').next().unwrap_or_default().to_owned())
+    };
+    assert_eq!(send("m", None).await, (200, "test".to_owned()));
+    assert_eq!(send("guarded-1", None).await, (400, "strict".to_owned()));
+    assert_eq!(send("m", Some(("authorization", "Bearer secret"))).await, (400, "strict".to_owned()));
+    assert_eq!(send("m", Some(("x-api-key", "secret"))).await, (400, "strict".to_owned()));
+    assert_eq!(send("m", Some(("authorization", "Bearer other"))).await, (200, "test".to_owned()));
+
+    let admin = Client::new(running.admin);
+    let ask = async |query: &str| admin.send(Request::get(format!("/policies/resolve?{query}")), "").await;
+    let page = ask("route=chat&model=guarded-2").await.json();
+    assert_eq!((page["policy"].as_str(), page["chosen_by"].as_str()), (Some("strict"), Some("policies.select[1]")));
+    let page = ask("route=chat&key_hash=2bb80d537b1da3e38bd30361").await.json();
+    assert_eq!((page["policy"].as_str(), page["chosen_by"].as_str()), (Some("strict"), Some("policies.select[0]")));
+    let page = ask("route=messages&model=guarded-2").await.json();
+    assert_eq!((page["policy"].as_str(), page["chosen_by"].as_str()), (Some("test"), Some("policies.active")));
+    assert_eq!(ask("modle=x").await.status, 400);
 }

@@ -12,6 +12,7 @@ mod lifecycle;
 mod lime;
 mod obfuscation;
 mod offline;
+mod packs;
 mod pairs;
 mod process;
 mod race;

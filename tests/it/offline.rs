@@ -37,7 +37,7 @@ impl Place {
     fn data(&self, name: &str, lines: &[String]) -> PathBuf {
         let path = self.path(name);
         let bytes = lines.join("\n").into_bytes();
-        if name.ends_with(".gz") {
+        if path.extension().is_some_and(|extension| extension == "gz") {
             let mut zipped = GzEncoder::new(std::fs::File::create(&path).unwrap(), Compression::fast());
             zipped.write_all(&bytes).unwrap();
             zipped.finish().unwrap();

@@ -124,6 +124,67 @@ fn check_says_what_it_found() {
 }
 
 #[test]
+fn policies_bring_their_own_tests() {
+    let tests = "tests:\n  - { name: an address is refused, text: Mail a@example.com, expect: { action: block } }\n";
+    let place = Place::with(CONFIG, &format!("{POLICY}{tests}"));
+    let report = place.path("report.xml");
+    let run = |policy: &str, arguments: &[&str]| {
+        let mut command = place.command("test");
+        let Output { status, stdout, stderr } = command.arg(policy).args(arguments).output().unwrap();
+        (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    };
+    let (code, told, _) = run("test", &["--junit", report.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{told}");
+    says(&told, &["policies/test.yaml  test rev ", "  ok    an address is refused", "1 passed, 0 failed"]);
+    says(
+        &std::fs::read_to_string(&report).unwrap(),
+        &["<testsuite name=\"test\" tests=\"1\" failures=\"0\"", "line=\"4\""],
+    );
+
+    let broken = place.path("policies/test.yaml");
+    std::fs::write(&broken, format!("{POLICY}{}", tests.replace("a@example", "example"))).unwrap();
+    let (code, told, error) = run(broken.to_str().unwrap(), &["--junit", report.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{told}");
+    says(&told, &["  FAIL  an address is refused", "test.yaml:4: expected block; got allow", "0 passed, 1 failed"]);
+    says(&error, &["error: 1 test failed"]);
+    says(&std::fs::read_to_string(&report).unwrap(), &["<failure message=\"expected block; got allow\"/>"]);
+    for subcommand in ["check", "serve"] {
+        says(&place.refused(subcommand), &["test.yaml:4:5: tests[0]: test `an address is refused` failed", " ^"]);
+    }
+    let Output { status, stdout, .. } = place.command("check").arg("test").output().unwrap();
+    assert!(status.success(), "a check of a file runs no tests");
+    says(&String::from_utf8(stdout).unwrap(), &["test.yaml: ok. Policy test rev ", "1 tests not run"]);
+    let (code, _, error) = run("tset", &[]);
+    assert_eq!(code, Some(64));
+    says(&error, &["tset.yaml", "No such file"]);
+}
+
+#[test]
+fn lines_that_choose_a_policy_are_checked_and_can_be_asked() {
+    let select = |line: &str| CONFIG.replace("active: test }", &format!("active: test, select: [{{ {line} }}] }}"));
+    for (line, words) in [
+        ("policy: tset, models: [m]", &["wardline.yaml:5:", "policies.select[0].policy", "did you mean `test`?"][..]),
+        ("policy: test", &["policies.select[0].policy", "`active`"]),
+        ("policy: test, routes: [chats]", &["policies.select[0].routes", "did you mean `chat`?"]),
+        ("policy: test, keys: [sk-live]", &["policies.select[0].keys", "16 to 64 lower-case hex digits"]),
+        ("policy: test, model: [m]", &["wardline.yaml:5:", "unknown field `model`", "did you mean `models`?"]),
+    ] {
+        says(&Place::with(&select(line), POLICY).refused("check"), words);
+    }
+    let place = Place::with(&select("policy: other, models: ['big-*']"), POLICY);
+    std::fs::write(place.path("policies/other.yaml"), "rules: []\n").unwrap();
+    let resolve = |model: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wardline"));
+        command.args(["policy", "resolve", "--model", model, "--config"]).arg(place.path("wardline.yaml"));
+        let Output { status, stdout, stderr } = command.env("ORT_DISABLE_TELEMETRY", "1").output().unwrap();
+        assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+        String::from_utf8(stdout).unwrap()
+    };
+    says(&resolve("big-1"), &["other rev ", "chosen by policies.select[0]", "policies/other.yaml"]);
+    says(&resolve("small"), &["test rev ", "chosen by policies.active", "  mail block (enforce)"]);
+}
+
+#[test]
 fn serve_reloads_on_sighup_and_ends_well_on_sigterm() {
     let place = Place::with(CONFIG, POLICY);
     let mut child = place.command("serve").stderr(Stdio::piped()).spawn().unwrap();

@@ -35,6 +35,52 @@ async fn an_edit_takes_effect_and_a_bad_one_does_not() {
     tokio::task::spawn_blocking(|| watch.stop()).await.unwrap();
 }
 
+/// Policies' own tests, through the scripted classifier, as `serve` runs them.
+#[tokio::test]
+async fn an_edit_whose_tests_fail_does_not_take_effect() {
+    let tests = "
+tests:
+  - { name: an attack is blocked, text: Override it!, expect: { action: block, rules: [attack] } }
+  - name: a page that attacks
+    messages: [{ role: system, content: Be brief. }, { role: user, content: Read. }, { role: tool, content: override }]
+    expect: { action: block }
+  - { name: a document that attacks, messages: [{ role: document, content: override }], expect: { action: block } }
+  - { name: an insult is blocked, answer: You are worthless., expect: { action: block, rules: [harm] } }
+  - { name: an address is replaced, answer: Write to a@example.com, expect: { action: redact, rules: [mail] } }
+  - { name: a question is answered, text: How are you?, expect: { action: allow } }
+";
+    let upstream = Upstream::start(|_| json(CHAT_ANSWER)).await;
+    let running = Running::start(Setup::with(&format!("{GUARDED}{tests}")), upstream.address).await;
+    running.wait_for(r#"wardline_policy_tests_total{policy="test",result="passed"}"#, 6.0).await;
+    let lax = GUARDED.replace("[input], threshold: 0.5", "[input], threshold: 0.95");
+    fs::write(running.policy_file(), format!("{lax}{tests}")).unwrap();
+    let store = Arc::clone(&running.gateway.policies);
+    assert_eq!(tokio::task::spawn_blocking(move || store.reload()).await.unwrap(), ReloadOutcome::Refused);
+    let problems = running.gateway.policies.last_reload().problems;
+    let told = "test.yaml:12:5: tests[0]: test `an attack is blocked` failed: expected block by attack; got allow; \
+                attack was not hit: prompt_attack.attack scores 0.900, threshold 0.950";
+    assert!(problems.len() == 3 && problems[0].ends_with(told), "{problems:?}");
+    assert_eq!(running.client().post("/v1/chat/completions", chat("override", false)).await.status, 400);
+    let decided = r#"wardline_guard_decisions_total{action="block",mode="enforce",policy="test",rule="attack",stage="input",verdict="deny"}"#;
+    // Tests are no traffic: the one request is all that is counted.
+    running.wait_for(decided, 1.0).await;
+}
+
+#[tokio::test]
+async fn a_test_that_breaks_a_guard_fails() {
+    let tests = "
+tests:
+  - { name: broken, text: fail, expect: { action: block } }
+";
+    let upstream = Upstream::start(|_| json(CHAT_ANSWER)).await;
+    let running = Running::start(Setup::with(GUARDED), upstream.address).await;
+    fs::write(running.policy_file(), format!("{GUARDED}{tests}")).unwrap();
+    let store = Arc::clone(&running.gateway.policies);
+    assert_eq!(tokio::task::spawn_blocking(move || store.reload()).await.unwrap(), ReloadOutcome::Refused);
+    let problems = running.gateway.policies.last_reload().problems;
+    assert!(problems[0].ends_with("test `broken` failed: rule `attack` could not judge: error"), "{problems:?}");
+}
+
 /// 100 reloads under load, each fifth of them broken: no request fails, and each answer bears one of the revisions
 /// that were in force.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -241,3 +241,35 @@ async fn a_harmful_sentence_is_seen_among_harmless_ones() {
     let reply = running.client().post("/v1/chat/completions", chat("Hello", false)).await;
     assert_eq!(reply.json()["choices"][0]["finish_reason"], "content_filter", "{}", reply.text());
 }
+
+/// The scripted classifier scores 0.9 on "override".
+#[tokio::test]
+async fn levels_may_differ_by_origin_and_a_warning_is_only_counted() {
+    let policy = "
+rules:
+  - id: attack
+    guard: { classifier: prompt_attack }
+    stages: [input]
+    threshold: 0.95
+    warn: 0.5
+    by_origin: { tool_result: { threshold: 0.8 } }
+    action: block
+tests:
+  - { name: a user is warned of, text: override, expect: { action: audit } }
+  - { name: a page is blocked, messages: [{ role: tool, content: override }], expect: { action: block, rules: [attack] } }
+";
+    let upstream = Upstream::start(|_| answer(r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"fine"},"finish_reason":"stop"}]}"#)).await;
+    let running = Running::start(Setup::with(policy), upstream.address).await;
+    assert_eq!(running.client().post("/v1/chat/completions", chat("override", false)).await.status, 200);
+    let counted = |verdict: &str, action: &str| {
+        let value = running.metric(&format!(
+            r#"wardline_guard_decisions_total{{action="{action}",mode="enforce",policy="test",rule="attack",stage="input",verdict="{verdict}"}}"#
+        ));
+        value.to_string()
+    };
+    assert_eq!((counted("warn", "audit"), counted("deny", "block")), ("1".to_owned(), "0".to_owned()));
+    let body = chat("Hello", false)
+        .replace(r#""messages":["#, r#""messages":[{"role":"tool","tool_call_id":"c","content":"override"},"#);
+    assert_eq!(running.client().post("/v1/chat/completions", body).await.status, 400);
+    assert_eq!((counted("warn", "audit"), counted("deny", "block")), ("1".to_owned(), "1".to_owned()));
+}

@@ -16,7 +16,7 @@ use wardline::api::Dialect;
 use wardline::gateway::{self, Gateway};
 use wardline::guard::{self, Guards, PatternSet};
 use wardline::pairs::{self, Spool};
-use wardline::policy::{self, Known, KnownLabel, Store};
+use wardline::policy::{self, Known, KnownLabel, Makers, Store};
 use wardline::server::{self, Server};
 use wardline::telemetry::Metrics;
 use wardline::upstream::{self as provider, Provider};
@@ -49,6 +49,9 @@ pub(crate) struct Setup {
     pub(crate) drain_ms: u64,
     pub(crate) tls: Option<server::TlsConfig>,
     pub(crate) forward_client_key: bool,
+    /// Lines of `policies.select`, and the policies that they name.
+    pub(crate) select: Vec<policy::Selector>,
+    pub(crate) others: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -61,6 +64,8 @@ impl Setup {
             drain_ms: 10_000,
             tls: None,
             forward_client_key: false,
+            select: Vec::new(),
+            others: Vec::new(),
         }
     }
 }
@@ -83,6 +88,9 @@ impl Running {
         let policies = dir.path().join("policies");
         std::fs::create_dir(&policies).unwrap();
         std::fs::write(policies.join("test.yaml"), &setup.policy).unwrap();
+        for (name, text) in &setup.others {
+            std::fs::write(policies.join(format!("{name}.yaml")), text).unwrap();
+        }
         let metrics = Arc::new(Metrics::new().unwrap());
         let gate = Arc::new(classifier::Gate::default());
         let classifier = classifier::scripted(&metrics, &gate);
@@ -93,8 +101,17 @@ impl Running {
         });
         let entities: Vec<String> = guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect();
         let known = Known { labels: labels.collect(), entities: entities.clone(), upstreams: vec!["aside".to_owned()] };
-        let config = policy::Config { dir: policies, active: "test".to_owned() };
-        let store = Store::open(&config, known, Arc::clone(&metrics), guard::arm);
+        let config = policy::Config {
+            dir: policies,
+            active: "test".to_owned(),
+            select: setup.select.clone(),
+            ..policy::Config::default()
+        };
+        let rehearsal = Guards::new(Some(classifier.clone()), Arc::new(Metrics::new().unwrap()));
+        let prove = move |view: &guard::View, tests: &[policy::Test]| {
+            guard::rehearse(&rehearsal, view, tests, std::time::Duration::from_secs(10))
+        };
+        let store = Store::open(&config, known, Arc::clone(&metrics), Makers::new(guard::arm).proving(prove));
         let store = store.unwrap_or_else(|error| panic!("{}", error.report()));
         let spool = pairs::Config { dir: dir.path().join("pairs"), ..pairs::Config::default() };
         let gateway = Arc::new(Gateway {

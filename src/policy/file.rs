@@ -1,0 +1,79 @@
+//! One policy file: read, checked, and able to say where a test of it stands.
+
+use std::path::{Path, PathBuf};
+
+use serde_saphyr::Location;
+
+use super::checked::{Known, Policy};
+use super::compile::{Compiled, compile};
+use super::directory::policy_files;
+use super::embedded::{Proof, Test};
+use super::error::PolicyError;
+use crate::yaml::{self, Problem, Source};
+
+/// A policy file without a mistake.
+#[derive(Clone, Debug)]
+pub struct PolicyFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What it says.
+    pub policy: Policy,
+    /// The tests that it brings along, in its order.
+    pub tests: Vec<Test>,
+    /// Where each test begins.
+    places: Vec<Location>,
+    text: String,
+}
+
+impl PolicyFile {
+    /// Reads and checks one file.
+    ///
+    /// # Errors
+    /// It cannot be read, or has mistakes.
+    pub fn read(path: &Path, known: &Known) -> Result<Self, PolicyError> {
+        let text = yaml::text_of(path).map_err(|source| PolicyError::Read { path: path.to_owned(), source })?;
+        let Compiled { policy, tests } = compile(path, &text, known).map_err(PolicyError::Files)?;
+        let (places, tests) = tests.into_iter().unzip();
+        Ok(Self { path: path.to_owned(), policy, tests, places, text })
+    }
+
+    /// Every policy of a directory, by file name.
+    ///
+    /// # Errors
+    /// Any file that cannot be read, the mistakes of all that have some, or two of one name.
+    pub fn read_all(dir: &Path, known: &Known) -> Result<Vec<Self>, PolicyError> {
+        let mut found: Vec<Self> = Vec::new();
+        let mut problems = Vec::new();
+        for path in policy_files(dir)? {
+            match Self::read(&path, known) {
+                Ok(file) => match found.iter().find(|other| other.policy.name == file.policy.name) {
+                    Some(other) => problems.push(named_twice(&path, &other.path)),
+                    None => found.push(file),
+                },
+                Err(PolicyError::Files(more)) => problems.extend(more),
+                Err(other) => return Err(other),
+            }
+        }
+        if problems.is_empty() { Ok(found) } else { Err(PolicyError::Files(problems)) }
+    }
+
+    /// The line of a test, counted from 1.
+    pub fn line_of(&self, test: usize) -> u64 {
+        self.places.get(test).map_or(1, |place| place.line().max(1))
+    }
+
+    /// What the tests that failed say, each with its place; one proof a test.
+    pub fn failures(&self, proofs: &[Proof]) -> Vec<Problem> {
+        let source = Source { path: &self.path, text: &self.text };
+        let told = self.tests.iter().zip(&self.places).zip(proofs).filter_map(|((test, place), proof)| {
+            let failure = proof.failure.as_ref()?;
+            Some(source.problem(*place, format!("test `{}` failed: {failure}", test.name)))
+        });
+        told.collect()
+    }
+}
+
+fn named_twice(path: &Path, other: &Path) -> Problem {
+    let message = format!("{} has the same name: keep one of the two", other.display());
+    Source { path, text: "" }.problem(Location::UNKNOWN, message)
+}
