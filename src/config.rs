@@ -257,7 +257,7 @@ mod tests {
         for (from, to) in [
             ("listen: 127.0.0.1:8787", "listn: 127.0.0.1:8787"),
             ("listen: 127.0.0.1:8787", "listen: [1]"),
-            ("dialect: openai", "dialect: opnai"),
+            ("    dialect: openai\n    url: https://api", "    dialect: opnai\n    url: https://api"),
             ("    url: https://api.openai.com\n", ""),
             ("url: https://api.openai.com", "url: {}"),
             ("active: default", "activ: default"),
