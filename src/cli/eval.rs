@@ -17,12 +17,8 @@ use super::serve::runtime;
 use crate::eval::rows::{self, Row, Source};
 use crate::eval::{self, Floor, Obfuscation, Report, Run, Scored, Settings, Targets};
 
-/// Rows are objects with `text`, `task` (`prompt_attack` or `harm`) and `label` (a word or a list; `benign` or `none`
-/// for nothing); `source`, `split`, `lang`, `kind`, `origin`, `side` and `annotated` may be there.
-///
-/// Exit codes: 0 measured; 1 a floor was missed or a row could not be scored; 64 a file, row or argument is wrong, and
-/// nothing was scored.
 #[derive(Debug, Args)]
+#[command(after_help = MORE)]
 pub(super) struct Arguments {
     /// Labelled texts: JSON Lines, plain or gzip'd.
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
@@ -67,6 +63,13 @@ pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
 }
+
+const MORE: &str = "\
+Rows are objects with `text`, `task` (prompt_attack or harm) and `label` (a word or a list; benign or none for nothing).
+`source`, `split`, `lang`, `kind`, `origin`, `side` and `annotated` (the labels that somebody looked for) may be there.
+
+Exit codes: 0 measured; 1 a floor was missed or a row could not be scored; 64 a file, row or argument is wrong, and
+nothing was scored.";
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
     let obfuscations = obfuscations(&arguments.obfuscate)?;

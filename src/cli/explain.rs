@@ -20,10 +20,8 @@ use crate::eval;
 mod page;
 mod terminal;
 
-/// Scores the text many times without some of its words, and fits a line through the scores: a word's weight is what its
-/// presence adds. Without --head and --label, each head's highest label that is over its threshold is explained; where
-/// none is, the highest of all.
 #[derive(Debug, Args)]
+#[command(after_help = MORE)]
 pub(super) struct Arguments {
     /// The text; `-` reads it from standard input.
     text: String,
@@ -36,8 +34,8 @@ pub(super) struct Arguments {
     /// Words to show.
     #[arg(long, value_name = "K", default_value_t = 10)]
     words: usize,
-    /// Copies of the text to score [default: 1000, or 10 a different word up to 5000; about a second on two cores for a
-    /// sentence, a minute for a page]. More make the weights steadier.
+    /// Copies of the text to score [default: 1000, or 10 a different word up to 5000; seconds on two cores for a
+    /// sentence, minutes for a page]. More make the weights steadier.
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
     /// Seed of the copies.
@@ -59,6 +57,11 @@ pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
 }
+
+const MORE: &str = "\
+The text is scored many times without some of its words, and a line is fitted through the scores: a word's weight is
+what its presence adds. Without --head and --label, each head's highest label that is over its threshold is explained;
+where none is, the highest of all. Python's package `lime` computes the same (arXiv 1602.04938).";
 
 /// Everything that is shown, however it is.
 struct Account {

@@ -13,7 +13,7 @@ body{margin:2rem auto;max-width:52rem;padding:0 1rem;font:16px/1.55 system-ui,sa
 h1{font-size:1.35rem;margin:0 0 .25rem}h2{font-size:1.1rem;margin:2.2rem 0 .25rem}
 p{margin:.25rem 0}.soft{color:var(--soft);font-size:.9rem}
 .text{margin:1rem 0;padding:1rem;border:1px solid var(--line);border-radius:.4rem;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:plaintext;line-height:1.9}
-mark{color:inherit;border-radius:.2rem;padding:.1em .15em}
+mark{color:var(--ink);border-radius:.2rem;padding:.1em .15em}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}td,th{padding:.2rem .5rem;text-align:left;vertical-align:middle}
 th{font-weight:600;border-bottom:1px solid var(--line)}td.n,th.n{text-align:right;width:6rem}td.w{overflow-wrap:anywhere;width:14rem}
 .bar{display:block;height:.75rem;border-radius:.15rem}.up{background:rgb(var(--up))}.down{background:rgb(var(--down))}
