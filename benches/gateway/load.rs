@@ -3,7 +3,7 @@
 //! Connections are kept alive and used again, and every answer is checked against what the upstream sends, so that a
 //! target cannot be quick by being wrong.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -54,8 +54,10 @@ impl Load {
     /// Opens the connections that `scenario` asks for.
     pub(crate) async fn connect(port: u16, scenario: &Scenario) -> Result<Load> {
         let mut connections = Vec::new();
+        // Each run has prompts of its own, or a ledger of verdicts would know those of the run before.
+        let salt = UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs() << 20 | u64::from(now.subsec_micros()));
         for seed in 0..scenario.connections {
-            connections.push(Connection::open(port, scenario, seed as u64).await?);
+            connections.push(Connection::open(port, scenario, salt.wrapping_mul(64) + seed as u64).await?);
         }
         Ok(Load { connections })
     }

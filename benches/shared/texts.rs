@@ -1,4 +1,5 @@
-//! The bodies that both benchmarks send: harmless prose of fixed length, so that no guard has a reason to act.
+//! The bodies that the benchmarks send: harmless prose of fixed length, so that no guard has a reason to act. It asks for
+//! nothing: a heap of unrelated requests in one text is what an injection looks like.
 //!
 //! Each body holds *marks*, places of [`MARK_LEN`] bytes that a [`Marker`] fills with other plain words for every
 //! request. Without them a cache of verdicts anywhere on the way would be measured in place of the work.
@@ -12,32 +13,32 @@ pub(crate) const MARK_LEN: usize = 17;
 const MARK: &str = "apple river stone";
 
 const WORDS: [&str; 32] = [
-    "apple", "bread", "chair", "cloud", "daisy", "eagle", "field", "grape", "hazel", "ivory", "jelly", "kayak",
-    "lemon", "maple", "night", "ocean", "paper", "queen", "river", "stone", "table", "uncle", "viola", "water",
-    "wheat", "yacht", "zebra", "piano", "tulip", "onion", "honey", "olive",
+    "apple", "bread", "chair", "cloud", "daisy", "eagle", "field", "grape", "hazel", "ivory", "spoon", "kayak",
+    "lemon", "maple", "night", "ocean", "paper", "plate", "river", "stone", "table", "brick", "viola", "water",
+    "wheat", "yacht", "zebra", "piano", "tulip", "onion", "glass", "olive",
 ];
 
 const SENTENCES: [&str; 20] = [
     "The library opens at nine in the morning and closes at six, except on the first Monday of the month.",
-    "Please list which of the three proposals needs the least work and explain the choice in plain words.",
+    "Of the three proposals the second needs the least work, and the reasons for it fit on a single page.",
     "Our garden has two beds with tomatoes, one with beans and a narrow strip of herbs along the wall.",
     "The train from the coast arrives a little late on most days, so a short walk to the square is possible.",
-    "Write the answer as a table with one row per week and a last column for open questions.",
+    "The plan is a table with one row for each week and a last column for what is still open.",
     "In the second chapter the author compares four ways to store grain over a long winter.",
     "We would like to paint the hall in a warm colour that still looks bright in the evening.",
     "The recipe asks for two cups of flour, a spoon of honey, some butter and a pinch of salt.",
-    "Summarise the report in five sentences and keep the numbers of the last quarter.",
+    "The report has five chapters and ends with the numbers of the last quarter.",
     "The meeting was moved to Thursday because the larger room is taken by the choir.",
     "A good pair of shoes matters more on this path than the weather, said the guide.",
-    "Translate the short paragraph below into simple French and mark the words you are unsure about.",
+    "The short paragraph at the end is in French, and its harder words are explained in the margin.",
     "The museum shows maps that sailors drew by hand, some of them with animals in the margins.",
-    "Could you suggest a title for the talk that says what the audience will be able to do afterwards?",
+    "The title of the talk says what people in the audience will be able to do once it is over.",
     "Last spring the river stood so low that one could see the old stone bridge beneath the new one.",
     "The parser reads one line at a time and keeps a count of the open brackets.",
     "My grandmother kept bees for forty years and wrote down the yield of every summer.",
     "Each team has a day to review the plan and to note what is missing from it.",
     "The bakery at the corner sells the bread of the day before at half the price.",
-    "Explain how the tides depend on the moon so that a class of ten year olds can follow.",
+    "How the tides depend on the moon is told there so that children of ten can follow.",
 ];
 
 /// A JSON body with its marks.
@@ -163,7 +164,7 @@ pub(crate) fn prose(bytes: usize) -> String {
         text.push_str(sentence);
         text.push(' ');
         if count % 3 == 0 {
-            let _ = write!(text, "Keywords: {MARK}. ");
+            let _ = write!(text, "Next to it hung a picture of {MARK}. ");
         }
     }
     text.truncate(text.trim_end().len());
