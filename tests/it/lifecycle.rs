@@ -141,19 +141,44 @@ async fn h2_is_spoken_with_prior_knowledge() {
     assert_eq!((status, body.as_str()), (200, CHAT_ANSWER));
 }
 
-#[tokio::test]
-async fn tls_offers_h2_and_http1() {
+/// A certificate for `localhost` that is its own authority, in files.
+fn certificate(dir: &std::path::Path) -> (TlsConfig, rustls::pki_types::CertificateDer<'static>) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    (TlsConfig { cert, key }, made.cert.der().clone())
+}
+
+/// The upstream is another gateway, which speaks TLS and h2.
+#[tokio::test]
+async fn an_upstream_over_tls_is_verified_and_called() {
+    let (dirs, upstream) =
+        ([(); 2].map(|()| tempfile::tempdir().unwrap()), Upstream::start(|_| json(CHAT_ANSWER)).await);
+    let [(tls, _), (other, _)] = dirs.each_ref().map(|dir| certificate(dir.path()));
+    let mut setup = Setup::with(OPEN);
+    setup.tls = Some(tls.clone());
+    let secure = Running::start(setup, upstream.address).await;
+    for (authority, status) in [(tls.cert, 200), (other.cert, 502)] {
+        let mut setup = Setup::with(GUARDED);
+        setup.upstream_ca = Some(authority);
+        let running = Running::start(setup, secure.data).await;
+        let reply = running.client().post("/v1/chat/completions", chat("Hello", false)).await;
+        assert_eq!(reply.status, status, "{}", reply.text());
+    }
+    assert_eq!(upstream.requests().len(), 1, "nothing is sent to a server that nobody vouches for");
+}
+
+#[tokio::test]
+async fn tls_offers_h2_and_http1() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tls, der) = certificate(dir.path());
     let upstream = Upstream::start(|_| json(CHAT_ANSWER)).await;
     let mut setup = Setup::with(GUARDED);
-    setup.tls = Some(TlsConfig { cert, key });
+    setup.tls = Some(tls);
     let running = Running::start(setup, upstream.address).await;
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
+    roots.add(der).unwrap();
     for (offer, agreed) in [("h2", "h2"), ("http/1.1", "http/1.1")] {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ClientConfig::builder_with_provider(provider)

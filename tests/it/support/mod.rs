@@ -49,6 +49,8 @@ pub(crate) struct Setup {
     pub(crate) drain_ms: u64,
     pub(crate) tls: Option<server::TlsConfig>,
     pub(crate) forward_client_key: bool,
+    /// The upstream speaks TLS as `localhost`, with a certificate that this authority made.
+    pub(crate) upstream_ca: Option<std::path::PathBuf>,
     /// Lines of `policies.select`, and the policies that they name.
     pub(crate) select: Vec<policy::Selector>,
     pub(crate) others: Vec<(String, String)>,
@@ -64,6 +66,7 @@ impl Setup {
             drain_ms: 10_000,
             tls: None,
             forward_client_key: false,
+            upstream_ca: None,
             select: Vec::new(),
             others: Vec::new(),
         }
@@ -227,11 +230,14 @@ fn provider_of(
     let forwards = setup.forward_client_key && !aside;
     let config = provider::Config {
         dialect,
-        url: format!("http://{upstream}"),
+        url: match setup.upstream_ca {
+            Some(_) => format!("https://localhost:{}", upstream.port()),
+            None => format!("http://{upstream}"),
+        },
         api_key_env: (!forwards).then(|| "KEY".to_owned()),
         forward_client_key: forwards,
         aside,
-        ca_file: None,
+        ca_file: setup.upstream_ca.clone(),
         connect_timeout_ms: 2_000,
         first_byte_timeout_ms: setup.first_byte_ms,
         idle_timeout_ms: setup.idle_ms,
