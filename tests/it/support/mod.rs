@@ -50,7 +50,7 @@ pub(crate) struct Setup {
     pub(crate) tls: Option<server::TlsConfig>,
     pub(crate) forward_client_key: bool,
     /// The upstream speaks TLS as `localhost`, with a certificate that this authority made.
-    pub(crate) upstream_ca: Option<std::path::PathBuf>,
+    pub(crate) upstream_ca: Option<PathBuf>,
     /// Lines of `policies.select`, and the policies that they name.
     pub(crate) select: Vec<policy::Selector>,
     pub(crate) others: Vec<(String, String)>,
