@@ -193,8 +193,8 @@ async fn a_repair_goes_on_from_the_last_released_sentence() {
                 let at = stream.find("But you").unwrap();
                 let at = stream[..at].rfind("\n\n").unwrap() + 2;
                 let pieces: Vec<&[u8]> = vec![&stream.as_bytes()[..at], &stream.as_bytes()[at..]];
-                // Longer than text is held.
-                sse(&pieces, 800)
+                // Several times as long as text is held, so that a loaded machine releases it too.
+                sse(&pieces, 2500)
             }
             Role::Critic => say(request, VIOLATED),
             Role::Reviser => say(request, r#"{"revision": "You matter."}"#),
