@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_nearest_word_wins() {
-        let beside = [PathBuf::from("/work"), PathBuf::from("/opt/wardline")];
+        let beside = [PathBuf::from("/srv"), PathBuf::from("/opt/wardline")];
         let name = format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}");
         let set = || Some(OsString::from("/env/lib.so"));
         let everywhere = |_: &Path| true;
@@ -90,7 +90,7 @@ mod tests {
 
         assert_eq!(find(Some(Path::new("/cfg/lib.so")), set(), &beside, everywhere), Path::new("/cfg/lib.so"));
         assert_eq!(find(None, set(), &beside, everywhere), Path::new("/env/lib.so"));
-        assert_eq!(find(None, Some(OsString::new()), &beside, everywhere), Path::new("/work/.ort").join(&name));
+        assert_eq!(find(None, Some(OsString::new()), &beside, everywhere), Path::new("/srv/.ort").join(&name));
         let second = |path: &Path| path.starts_with("/opt");
         assert_eq!(find(None, None, &beside, second), Path::new("/opt/wardline/.ort").join(&name));
         assert_eq!(find(None, None, &beside, nowhere), Path::new(&name));

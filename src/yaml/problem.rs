@@ -163,18 +163,7 @@ fn key_at(text: &str, line: u64, column: u64, meant: Meant) -> String {
         if start > (line, column) {
             break;
         }
-        let (scalar, opened) = match event {
-            Event::MappingStart(..) => (None, Some(Frame::Mapping { key: None, value_next: false })),
-            Event::SequenceStart(..) => (None, Some(Frame::Sequence { items: 0 })),
-            Event::Scalar(word, ..) => (Some(word), None),
-            Event::Alias(_) => (None, None),
-            Event::MappingEnd | Event::SequenceEnd => {
-                frames.pop();
-                continue;
-            }
-            _ => continue,
-        };
-        step(&mut frames, scalar.as_deref());
+        let Some((_, opened)) = walk(&mut frames, event) else { continue };
         let outer = frames.len().saturating_sub(usize::from(meant == Meant::Mapping && opened.is_none()));
         key = written(&frames[..outer]);
         if meant == Meant::Node && start == (line, column) {
@@ -192,18 +181,7 @@ fn place_of(text: &str, key: &str) -> (u64, u64, usize) {
     let mut best = (1, 1, 1);
     let mut depth = 0;
     for (event, span) in Parser::new_from_str(text).map_while(Result::ok) {
-        let (scalar, opened) = match event {
-            Event::MappingStart(..) => (None, Some(Frame::Mapping { key: None, value_next: false })),
-            Event::SequenceStart(..) => (None, Some(Frame::Sequence { items: 0 })),
-            Event::Scalar(word, ..) => (Some(word), None),
-            Event::Alias(_) => (None, None),
-            Event::MappingEnd | Event::SequenceEnd => {
-                frames.pop();
-                continue;
-            }
-            _ => continue,
-        };
-        step(&mut frames, scalar.as_deref());
+        let Some((scalar, opened)) = walk(&mut frames, event) else { continue };
         let path = written(&frames);
         let rest = key.strip_prefix(&path).filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
         if !path.is_empty() && rest.is_some() && opened.is_none() && path.len() >= depth {
@@ -220,6 +198,24 @@ fn place_of(text: &str, key: &str) -> (u64, u64, usize) {
 enum Frame {
     Mapping { key: Option<String>, value_next: bool },
     Sequence { items: usize },
+}
+
+/// Goes on by one event. A node gives its word, if it is a scalar, and the frame that it opens, if it is a collection;
+/// whoever walks puts that frame on top.
+fn walk(frames: &mut Vec<Frame>, event: Event<'_>) -> Option<(Option<String>, Option<Frame>)> {
+    let (scalar, opened) = match event {
+        Event::MappingStart(..) => (None, Some(Frame::Mapping { key: None, value_next: false })),
+        Event::SequenceStart(..) => (None, Some(Frame::Sequence { items: 0 })),
+        Event::Scalar(word, ..) => (Some(word.into_owned()), None),
+        Event::Alias(_) => (None, None),
+        Event::MappingEnd | Event::SequenceEnd => {
+            frames.pop();
+            return None;
+        }
+        _ => return None,
+    };
+    step(frames, scalar.as_deref());
+    Some((scalar, opened))
 }
 
 /// Takes the next node of the innermost collection.
