@@ -7,24 +7,14 @@ use crate::api::dialect::Origin;
 use crate::api::error::ReadError;
 use crate::api::json::{Edits, Json, Value};
 use crate::api::notice::{BlockStyle, Notice, Usage};
-use crate::api::openai::{choices, finish_reason, usage, usage_tree};
+use crate::api::openai::{begin, choices, finish_reason, usage, usage_tree};
 use crate::api::render::to_bytes;
 use crate::api::reply::{Imprint, Touched, counts, identifier};
 use crate::api::segment::{Gather, Segment};
 
 pub(in crate::api) fn read_reply(doc: &Json) -> Result<(Imprint, Vec<Segment>), ReadError> {
+    let mut gather = begin(doc)?;
     let root = doc.root();
-    if !root.is_object() {
-        return Err(ReadError::wrong_type("", root, "a JSON object"));
-    }
-    let list = root.get("choices").ok_or_else(|| ReadError::missing("choices", root))?;
-    if !list.is_array() {
-        return Err(ReadError::wrong_type("choices", list, "an array"));
-    }
-    let mut gather = Gather::new(doc);
-    for key in ["id", "model", "system_fingerprint"] {
-        root.all(key).for_each(|value| gather.identifier(Some(value)));
-    }
     for (index, choice) in choices(root) {
         let place = format!("choices[{index}]");
         if !choice.is_object() {

@@ -16,7 +16,8 @@ use crate::api::segment::{Gather, Segment};
 /// Members of a message that hold the model's thinking.
 const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "reasoning_details"];
 
-pub(in crate::api) fn read_reply(doc: &Json, limits: &Limits) -> Result<(Imprint, Vec<Segment>), ReadError> {
+/// Checks that an answer is an object with a list of choices, and begins to gather it.
+pub(in crate::api) fn begin(doc: &Json) -> Result<Gather<'_>, ReadError> {
     let root = doc.root();
     if !root.is_object() {
         return Err(ReadError::wrong_type("", root, "a JSON object"));
@@ -29,6 +30,12 @@ pub(in crate::api) fn read_reply(doc: &Json, limits: &Limits) -> Result<(Imprint
     for key in ["id", "model", "system_fingerprint"] {
         root.all(key).for_each(|value| gather.identifier(Some(value)));
     }
+    Ok(gather)
+}
+
+pub(in crate::api) fn read_reply(doc: &Json, limits: &Limits) -> Result<(Imprint, Vec<Segment>), ReadError> {
+    let mut gather = begin(doc)?;
+    let root = doc.root();
     for (index, choice) in choices(root) {
         let place = format!("choices[{index}]");
         if !choice.is_object() {
