@@ -94,6 +94,9 @@ struct Written {
     upstreams: BTreeMap<String, upstream::Config>,
     /// Where policies lie, and which is in force.
     policies: policy::Config,
+    /// Who sends requests, so that policies, verdicts and counters can tell them apart; by default nobody is told apart.
+    #[serde(default)]
+    tenants: policy::Tenants,
     /// The classifier; not needed where no policy has a classifier rule.
     classifier: Option<classify::Config>,
     /// Where before/after rows of revised answers go; by default they are not kept.
@@ -223,7 +226,7 @@ impl Written {
                 heartbeat_ms: limits.heartbeat_ms.max(1),
             },
             upstreams: self.upstreams,
-            policies: self.policies,
+            policies: policy::Config { tenants: self.tenants, ..self.policies },
             classifier: self.classifier,
             pairs: self.pairs,
             log: self.log,

@@ -31,7 +31,7 @@ use hyper::body::Incoming;
 
 pub use body::Body;
 use intake::Arrival;
-use record::Exchange;
+use record::{Exchange, Party};
 use refuse::Refusal;
 pub use routes::{Kind, ROUTES, Route};
 
@@ -134,7 +134,7 @@ impl Gateway {
             _ => {}
         }
         let upstream = self.upstream(arrival.route.provider)?;
-        let (head, body) = intake::collect(request, &self.config).await?;
+        let (mut head, body) = intake::collect(request, &self.config).await?;
         if let Some(sdk) = intake::retried_by(&head) {
             self.metrics.client_retried(sdk);
         }
@@ -143,23 +143,26 @@ impl Gateway {
         let mut call = Call::read(dialect, body, &limits)
             .inspect_err(|error| self.metrics.unscannable(dialect.route(), error.kind()))?;
         let key = intake::client_key(&head).map(Key::Sent);
-        let view = self.policies.select(&Asking { route: dialect.route(), model: call.model(), key });
+        let tenant = self.tenant(key, &head)?;
+        let (route, model, named) = (dialect.route(), call.model(), tenant.as_deref());
+        let view = self.policies.select(&Asking { route, model, key, tenant: named, headers: Some(&head) });
         call.inject(&view.policy.constitution.text, view.policy.inject.inject());
         timer.stop(&self.metrics, dialect.route(), "parse");
-        let exchange = Arc::new(self.record(&view, upstream, &call, started));
-
-        let tenant = tenant(upstream, &head);
-        let call = match self.guards.admit(&view, tenant, call) {
+        let sharing = sharing(upstream, tenant.as_deref(), &head);
+        let exchange = Arc::new(self.record(&view, upstream, &call, started).of(self.party(tenant, &view)));
+        self.policies.headers().for_each(|ours| drop(head.remove(ours)));
+        let call = match self.guards.admit(&view, sharing, call) {
             Admission::Race(raced) => {
                 return self.race((upstream, &arrival.target), raced, head, (view, exchange, id)).await;
             }
             Admission::Gate(call) => call,
         };
         let timer = StageTimer::start();
-        let verdict = self.guards.input(&view, tenant, call).await?;
+        let verdict = self.guards.input(&view, sharing, call).await?;
         timer.stop(&self.metrics, dialect.route(), "guard_in");
         let (failed_open, replayed) = (verdict.failed_open, verdict.replayed > 0);
-        let trace = Trace { view, exchange, id: id.to_owned(), input: verdict.findings, failed_open, replayed };
+        let (id, input) = (id.to_owned(), verdict.findings);
+        let trace = Trace { view, exchange, id, input, failed_open, replayed };
         let mut response = match verdict.outcome {
             Outcome::Block(call, finding) | Outcome::Revise(call, finding) => trace.input_blocked(&call, &finding),
             Outcome::Pass(call) => self.forward(upstream, &arrival.target, call, head, &trace).await?,
@@ -204,6 +207,19 @@ impl Gateway {
             return aside::numbers(answer, trace);
         }
         self.whole(answer, &asked, &headers, trace, sent).await
+    }
+
+    /// Whose request it is. One that says so twice could be read in two ways, and a policy may hang on it.
+    fn tenant(&self, key: Option<Key<'_>>, headers: &HeaderMap) -> Result<Option<Arc<str>>, Refusal> {
+        if self.policies.headers().any(|name| headers.get_all(name).iter().nth(1).is_some()) {
+            return Err(Refusal::malformed("A header that chooses the policy must be sent once."));
+        }
+        Ok(self.policies.tenants().of(key, headers).map(Arc::from))
+    }
+
+    fn party(&self, tenant: Option<Arc<str>>, view: &View) -> Party {
+        let counted = self.policies.tenants().metrics.then(|| view.policy.name.clone());
+        Party { tenant, counted }
     }
 
     fn upstream(&self, provider: Provider) -> Result<&Upstream, Refusal> {
@@ -323,8 +339,12 @@ impl Trace {
     }
 }
 
-/// Whose verdicts a request may share: everybody's where the upstream's key is ours, else those of the client's key.
-fn tenant(upstream: &Upstream, headers: &HeaderMap) -> Tenant {
+/// Whose verdicts a request may share: its tenant's; without one, everybody's where the upstream's key is ours, else those
+/// of the client's key.
+fn sharing(upstream: &Upstream, tenant: Option<&str>, headers: &HeaderMap) -> Tenant {
+    if let Some(name) = tenant {
+        return Tenant::named(name);
+    }
     if upstream.has_own_key() {
         return Tenant::SHARED;
     }

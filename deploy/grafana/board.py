@@ -171,6 +171,8 @@ def rows():
             ("Policy tests", "Embedded tests run when policies were loaded, by result.", "short",
              [(f"sum by (policy, result) ({series('wardline_policy_tests_total')})", "{{policy}} {{result}}")],
              "timeseries"),
+            ("Tenants", "Requests by tenant and outcome, where `tenants.metrics` is set.", "reqps",
+             [(rate("wardline_tenant_requests_total", "tenant, outcome"), "{{tenant}} {{outcome}}")], "timeseries"),
             ("CPU", "CPU seconds a second.", "short",
              [(rate("process_cpu_seconds_total", "instance"), "{{instance}}")], "timeseries"),
             ("Memory", "Resident memory.", "bytes",

@@ -39,6 +39,7 @@ pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String
         PolicyError::NoSuchPolicy { line: None, .. } => told(format!("policies.active: {error}")),
         PolicyError::NoSuchPolicy { line: Some(line), .. } => told(format!("policies.select[{line}].policy: {error}")),
         PolicyError::Select { line, key, .. } => told(format!("policies.select[{line}].{key}: {error}")),
+        PolicyError::Tenants { ref key, .. } => told(format!("tenants.{key}: {error}")),
         PolicyError::Read { .. } => told(format!("policies.dir: {error}")),
         other => Failed::Told(other.report()),
     });

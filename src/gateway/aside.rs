@@ -12,6 +12,7 @@ use super::refuse::{self, Refusal};
 use super::whole::Asked;
 use super::{Gateway, Trace};
 use crate::api::{Call, Dialect, Limits, render};
+use crate::policy::{Asking, Key};
 use crate::telemetry::StageTimer;
 use crate::upstream;
 
@@ -51,11 +52,15 @@ impl Gateway {
         id: &str,
         started: Instant,
     ) -> Result<Response<Body>, Refusal> {
-        let view = self.policies.snapshot();
         let upstream = self.upstream(arrival.route.provider)?;
         // A body that may come with it goes nowhere.
-        let headers = request.into_parts().0.headers;
-        let exchange = Arc::new(self.note(arrival.dialect, upstream.name(), started));
+        let mut headers = request.into_parts().0.headers;
+        let key = intake::client_key(&headers).map(Key::Sent);
+        let tenant = self.tenant(key, &headers)?;
+        let (route, named) = (arrival.dialect.route(), tenant.as_deref());
+        let view = self.policies.select(&Asking { route, model: "", key, tenant: named, headers: Some(&headers) });
+        self.policies.headers().for_each(|ours| drop(headers.remove(ours)));
+        let exchange = Arc::new(self.note(arrival.dialect, upstream.name(), started).of(self.party(tenant, &view)));
         let trace = Trace { view, exchange, id: id.to_owned(), input: Vec::new(), failed_open: false, replayed: false };
         let sent = Instant::now();
         let answer = upstream.get(&arrival.target, &headers).await;

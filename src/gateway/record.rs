@@ -17,8 +17,18 @@ pub(super) struct Exchange {
     model: String,
     started: Instant,
     first: AtomicBool,
+    party: Party,
     /// Held for as long as the exchange lives; counted by its route.
     _presence: Arc<()>,
+}
+
+/// Whose request it is.
+#[derive(Debug, Default)]
+pub(super) struct Party {
+    /// The tenant, if the configuration knows it.
+    pub(super) tenant: Option<Arc<str>>,
+    /// The policy under which the request is counted by its tenant; none where tenants are not counted.
+    pub(super) counted: Option<String>,
 }
 
 impl Exchange {
@@ -37,8 +47,14 @@ impl Exchange {
             model: model.to_owned(),
             started,
             first: AtomicBool::new(true),
+            party: Party::default(),
             _presence: Arc::clone(presence),
         }
+    }
+
+    /// The same, of somebody.
+    pub(super) fn of(self, party: Party) -> Self {
+        Self { party, ..self }
     }
 
     pub(super) fn route(&self) -> &'static str {
@@ -63,18 +79,18 @@ impl Exchange {
     /// The answer is complete, in one piece.
     pub(super) fn served(&self, error_type: &'static str) {
         self.first_bytes();
-        self.metrics.served(&self.call(), error_type, self.started.elapsed());
+        self.over(error_type);
     }
 
     /// The prompt was refused here; no token came, so none was first.
     pub(super) fn refused(&self) {
-        self.metrics.served(&self.call(), "content_filter", self.started.elapsed());
+        self.over("content_filter");
     }
 
     /// The stream is over, for a reason that is one of the metric's fixed words.
     pub(super) fn stream_ended(&self, reason: &'static str) {
         self.metrics.stream_ended(self.route(), reason);
-        self.metrics.served(&self.call(), if reason == "completed" { "" } else { reason }, self.started.elapsed());
+        self.over(if reason == "completed" { "" } else { reason });
     }
 
     /// What the upstream says the answer cost.
@@ -87,6 +103,14 @@ impl Exchange {
     /// The upstream's part is over.
     pub(super) fn upstream_done(&self, since: Instant, error_type: &'static str) {
         self.metrics.upstream_called(&self.call(), error_type, since.elapsed());
+    }
+
+    fn over(&self, error_type: &'static str) {
+        self.metrics.served(&self.call(), error_type, self.started.elapsed());
+        if let Some(policy) = &self.party.counted {
+            let outcome = if error_type.is_empty() { "completed" } else { error_type };
+            self.metrics.tenant_served(self.party.tenant.as_deref().unwrap_or("other"), policy, outcome);
+        }
     }
 
     fn call(&self) -> Call<'_> {

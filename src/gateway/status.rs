@@ -1,5 +1,6 @@
 //! What runs, as JSON, for operators.
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::Gateway;
@@ -8,10 +9,11 @@ use crate::policy::{Asking, Key};
 
 impl Gateway {
     /// Which policy a request would get, for operators; `None` if the question is not understood. The query may have
-    /// `route`, `model` and `key_hash` (hex digits of the key's SHA-256: a key itself has no place in an address), each
-    /// written as it is, without percent signs.
+    /// `route`, `model`, `key_hash` (hex digits of the key's SHA-256: a key itself has no place in an address), `tenant`,
+    /// and `header.NAME`, each written as it is, without percent signs.
     pub fn resolve(&self, query: &str) -> Option<String> {
         let mut asking = Asking::default();
+        let mut headers = HeaderMap::new();
         for (name, value) in query
             .split('&')
             .filter(|part| !part.is_empty())
@@ -23,14 +25,21 @@ impl Gateway {
                 "route" => asking.route = value,
                 "model" => asking.model = value,
                 "key_hash" => asking.key = Some(Key::Hashed(value)),
-                _ => return None,
+                "tenant" => asking.tenant = Some(self.policies.tenants().named(value)?),
+                _ => {
+                    let name = HeaderName::try_from(name.strip_prefix("header.")?).ok()?;
+                    headers.append(name, HeaderValue::try_from(value).ok()?);
+                }
             }
         }
+        asking.tenant = asking.tenant.or_else(|| self.policies.tenants().of(asking.key, &headers));
+        asking.headers = Some(&headers);
         let (_, line) = self.policies.chosen(&asking);
         let snapshot = self.policies.select(&asking);
         let page = json!({
             "policy": snapshot.policy.name,
             "revision": snapshot.policy.revision,
+            "tenant": asking.tenant,
             "chosen_by": line.map_or("policies.active".to_owned(), |line| format!("policies.select[{line}]")),
             "rules": snapshot.policy.rules.iter().map(|rule| &rule.id).collect::<Vec<_>>(),
         });

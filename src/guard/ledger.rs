@@ -24,6 +24,11 @@ impl Tenant {
     /// Everybody: where the gateway holds the key, its clients are one.
     pub const SHARED: Self = Self([0; 32]);
 
+    /// A tenant that the configuration knows, whatever keys it has.
+    pub fn named(name: &str) -> Self {
+        Self(blake3::derive_key("wardline tenant by its name", name.as_bytes()))
+    }
+
     /// Whoever holds this key; only a hash of it is kept.
     pub fn of_key(secret: &[u8]) -> Self {
         Self(blake3::derive_key("wardline tenant of a client's key", secret))
@@ -210,6 +215,7 @@ mod tests {
         assert_eq!(one, at(Tenant::SHARED, Origin::User, ["p", "m"], "text"));
         for other in [
             at(Tenant::of_key(b"key"), Origin::User, ["p", "m"], "text"),
+            at(Tenant::named("key"), Origin::User, ["p", "m"], "text"),
             at(Tenant::SHARED, Origin::System, ["p", "m"], "text"),
             at(Tenant::SHARED, Origin::User, ["q", "m"], "text"),
             at(Tenant::SHARED, Origin::User, ["p", "n"], "text"),

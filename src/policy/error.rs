@@ -41,6 +41,14 @@ pub enum PolicyError {
         /// What was expected.
         reason: String,
     },
+    /// The list of tenants makes no sense.
+    #[error("{reason}")]
+    Tenants {
+        /// The key under `tenants` that is at fault.
+        key: String,
+        /// What was expected.
+        reason: String,
+    },
     /// The guards could not be built from a policy that is well formed.
     #[error("{}: policy `{policy}` cannot be armed: {reason}", path.display())]
     Arm {

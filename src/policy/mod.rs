@@ -1,8 +1,8 @@
 //! Policy files: constitution, rules and settings of the platform team, read strictly and swapped whole.
 //!
 //! A directory of YAML files becomes checked [`Policy`] values. One of them is active, and lines of the configuration may
-//! choose others by route, model or key; a request takes a [`Snapshot`] of its policy once and keeps it to the last byte. The directory is watched: an edit that is sound takes effect at once, an edit
-//! that is not is refused with file, line, column and reason, and what was in force stays.
+//! choose others by route, model, key, tenant or header; a request takes a [`Snapshot`] of its policy once and keeps it to
+//! the last byte. The directory is watched: an edit that is sound takes effect at once, an edit that is not is refused with file, line, column and reason, and what was in force stays.
 //!
 //! A file brings its own tests; they are run before it is put in force, by whoever opens the [`Store`].
 //!
@@ -25,6 +25,7 @@ mod schema;
 mod schema_tests;
 mod select;
 mod store;
+mod tenant;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -41,4 +42,5 @@ pub use render::tokens;
 pub use schema::json_schema;
 pub use select::{Asking, Key, Selector};
 pub use store::{Config, LastReload, Makers, Snapshot, Store};
+pub use tenant::{Tenant, Tenants};
 pub use watch::Watch;

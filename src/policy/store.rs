@@ -14,6 +14,7 @@ use super::embedded::{Proof, Test};
 use super::error::PolicyError;
 use super::file::PolicyFile;
 use super::select::{Asking, Selector, first};
+use super::tenant::Tenants;
 use crate::api::Dialect;
 use crate::telemetry::{Metrics, ReloadOutcome};
 
@@ -29,6 +30,9 @@ pub struct Config {
     pub select: Vec<Selector>,
     /// Milliseconds that the tests of one policy may take when it is loaded; a policy that takes longer is refused.
     pub test_timeout_ms: u64,
+    /// Who sends requests; a section of its own in the file.
+    #[serde(skip)]
+    pub tenants: Tenants,
 }
 
 impl Default for Config {
@@ -38,6 +42,7 @@ impl Default for Config {
             active: "default".to_owned(),
             select: Vec::new(),
             test_timeout_ms: 30_000,
+            tenants: Tenants::default(),
         }
     }
 }
@@ -134,8 +139,12 @@ impl<A> Store<A> {
     /// Any mistake in any file, a missing active policy, or one that cannot be armed or fails its tests.
     pub fn open(config: &Config, known: Known, metrics: Arc<Metrics>, makers: Makers<A>) -> Result<Self, PolicyError> {
         let at_opening = look(&config.dir);
+        if let Some((key, reason)) = config.tenants.mistake() {
+            return Err(PolicyError::Tenants { key, reason });
+        }
+        let tenants: Vec<&str> = config.tenants.known.keys().map(String::as_str).collect();
         for (line, selector) in config.select.iter().enumerate() {
-            if let Some((key, reason)) = selector.mistake(&Dialect::ALL.map(Dialect::route)) {
+            if let Some((key, reason)) = selector.mistake(&Dialect::ALL.map(Dialect::route), &tenants) {
                 return Err(PolicyError::Select { line, key, reason });
             }
         }
@@ -169,6 +178,17 @@ impl<A> Store<A> {
     /// The name of the policy for a request, and the place of the line of `select` that chose it.
     pub fn chosen(&self, asking: &Asking<'_>) -> (&str, Option<usize>) {
         self.config.chosen(asking)
+    }
+
+    /// Who sends requests.
+    pub fn tenants(&self) -> &Tenants {
+        &self.config.tenants
+    }
+
+    /// The headers that a policy may hang on. They are for us, and a request that has one of them twice is ambiguous.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        let chosen_by = self.config.select.iter().flat_map(|selector| selector.headers.keys());
+        chosen_by.chain(&self.config.tenants.header).map(String::as_str)
     }
 
     /// Every policy in force, the active one first.

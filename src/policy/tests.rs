@@ -333,12 +333,12 @@ fn lines_of_the_configuration_choose_a_policy() {
     let metrics = Arc::new(Metrics::new().unwrap());
     let arm = |policy: &Policy| Ok(policy.rules[0].action);
     let store = Store::open(&config, known(), Arc::clone(&metrics), Makers::new(arm)).unwrap();
-    let of = |model| store.select(&Asking { route: "chat", model, key: None });
+    let of = |model| store.select(&Asking { route: "chat", model, ..Asking::default() });
     assert_eq!(
         (of("small-1").armed, of("large").armed, of("other").armed),
         (Action::Audit, Action::Block, Action::Block)
     );
-    let asking = Asking { route: "chat", model: "tiny", key: None };
+    let asking = Asking { route: "chat", model: "tiny", ..Asking::default() };
     assert_eq!(store.chosen(&asking), ("lax", Some(2)));
     let names: Vec<String> = store.in_force().iter().map(|snapshot| snapshot.policy.name.clone()).collect();
     assert_eq!(names, ["default", "lax"]);

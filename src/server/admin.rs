@@ -20,7 +20,8 @@ const INDEX: &str = "Wardline admin listener\n\n\
     /healthz  200 while the process lives\n\
     /readyz   200 when it should get traffic, 503 before that and while draining\n\
     /status   policy, models, upstreams and routes as JSON\n\
-    /policies/resolve?route=ROUTE&model=MODEL&key_hash=DIGITS  which policy a request would get\n";
+    /policies/resolve?route=ROUTE&model=MODEL&key_hash=DIGITS&tenant=NAME&header.NAME=VALUE\n          \
+    which policy a request would get\n";
 
 /// Serves until its task is dropped.
 pub(super) async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
@@ -65,9 +66,11 @@ fn answer(gateway: &Gateway, method: &Method, uri: &http::Uri) -> Response<Full<
         "/status" => page(StatusCode::OK, "application/json", gateway.status()),
         "/policies/resolve" => match gateway.resolve(uri.query().unwrap_or_default()) {
             Some(found) => page(StatusCode::OK, "application/json", found),
-            None => {
-                page(StatusCode::BAD_REQUEST, TEXT, "expected route=, model= or key_hash=, without percent signs\n")
-            }
+            None => page(
+                StatusCode::BAD_REQUEST,
+                TEXT,
+                "expected route=, model=, key_hash=, tenant= (a known one) or header.NAME=, without percent signs\n",
+            ),
         },
         "/" => page(StatusCode::OK, TEXT, INDEX),
         _ => page(StatusCode::NOT_FOUND, TEXT, INDEX),

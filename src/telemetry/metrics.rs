@@ -170,6 +170,7 @@ pub struct Metrics {
     reload_ok_at: Gauge,
     reloads: IntCounterVec,
     policy_tests: IntCounterVec,
+    tenant_requests: IntCounterVec,
     policy_info: IntGaugeVec,
     ready: IntGauge,
 }
@@ -462,6 +463,12 @@ impl Metrics {
                 "Embedded tests run when a policy was loaded, by result (passed, failed).",
                 &["policy", "result"],
             )?,
+            tenant_requests: counter(
+                r,
+                "wardline_tenant_requests_total",
+                "Requests by configured tenant (else other), policy and outcome, where tenants are counted.",
+                &["tenant", "policy", "outcome"],
+            )?,
             policy_info: int_gauges(
                 r,
                 "wardline_policy_info",
@@ -686,6 +693,11 @@ impl Metrics {
         for (result, tests) in [("passed", passed), ("failed", failed)] {
             self.policy_tests.with_label_values(&[policy, result]).inc_by(tests as u64);
         }
+    }
+
+    /// A request of a configured tenant (`other` for everybody else) is over: `completed`, or its error type.
+    pub fn tenant_served(&self, tenant: &str, policy: &str, outcome: &'static str) {
+        self.tenant_requests.with_label_values(&[tenant, policy, outcome]).inc();
     }
 
     /// The policies now in force, each by name and revision.

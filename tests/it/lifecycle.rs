@@ -225,6 +225,7 @@ async fn the_configuration_chooses_the_policy_of_a_request() {
         routes: vec!["chat".to_owned()],
         models: models.iter().map(|model| (*model).to_owned()).collect(),
         keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        ..Selector::default()
     };
     // SHA-256 of `secret`.
     setup.select = vec![line(&[], &["2bb80d537b1da3e3"]), line(&["guarded-*"], &[])];

@@ -14,6 +14,7 @@ mod obfuscation;
 mod offline;
 mod packs;
 mod pairs;
+mod policies;
 mod process;
 mod race;
 mod reload;

@@ -54,6 +54,7 @@ pub(crate) struct Setup {
     /// Lines of `policies.select`, and the policies that they name.
     pub(crate) select: Vec<policy::Selector>,
     pub(crate) others: Vec<(String, String)>,
+    pub(crate) tenants: policy::Tenants,
 }
 
 impl Setup {
@@ -69,6 +70,7 @@ impl Setup {
             upstream_ca: None,
             select: Vec::new(),
             others: Vec::new(),
+            tenants: policy::Tenants::default(),
         }
     }
 }
@@ -108,6 +110,7 @@ impl Running {
             dir: policies,
             active: "test".to_owned(),
             select: setup.select.clone(),
+            tenants: setup.tenants.clone(),
             ..policy::Config::default()
         };
         let rehearsal = Guards::new(Some(classifier.clone()), Arc::new(Metrics::new().unwrap()));
