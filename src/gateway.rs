@@ -203,9 +203,6 @@ impl Gateway {
             }
             return Ok(self.stream(answer, (asked, headers), trace, sent));
         }
-        if asked.dialect == Dialect::OpenAiEmbeddings && answer.status.is_success() {
-            return aside::numbers(answer, trace);
-        }
         self.whole(answer, &asked, &headers, trace, sent).await
     }
 
@@ -275,6 +272,11 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
+    /// Of a request without a prompt.
+    fn new(view: View, exchange: Arc<Exchange>, id: &str) -> Self {
+        Self { view, exchange, id: id.to_owned(), input: Vec::new(), failed_open: false, replayed: false }
+    }
+
     /// What a client is told about a finding, as far as the policy lets it.
     fn notice<'a>(&'a self, finding: &'a Finding, stage: Stage, action: &'static str) -> Notice<'a> {
         let policy = &self.view.policy;

@@ -52,7 +52,7 @@ impl Call {
         let doc = Json::parse(body, Mode::Request, limits)?;
         let (head, segments) = match dialect {
             Dialect::OpenAiChat => openai::read_call(&doc, limits)?,
-            Dialect::OpenAiResponses => responses::read_call(&doc, limits)?,
+            Dialect::OpenAiResponses | Dialect::OpenAiTokens => responses::read_call(dialect, &doc, limits)?,
             Dialect::OpenAiCompletions => completions::read_call(&doc, limits)?,
             Dialect::OpenAiEmbeddings | Dialect::OpenAiModerations | Dialect::OpenAiModels => {
                 inputs::read_call(dialect, &doc, limits)?
@@ -141,7 +141,9 @@ impl Call {
         if let Some((constitution, role)) = &self.injection {
             match self.dialect {
                 Dialect::OpenAiChat => openai::inject(&self.doc, constitution, *role, &mut edits),
-                Dialect::OpenAiResponses => responses::inject(&self.doc, constitution, &mut edits),
+                Dialect::OpenAiResponses | Dialect::OpenAiTokens => {
+                    responses::inject(&self.doc, constitution, &mut edits);
+                }
                 Dialect::OpenAiCompletions => completions::inject(&self.doc, constitution, &mut edits),
                 Dialect::AnthropicMessages | Dialect::AnthropicTokens => {
                     anthropic::inject(&self.doc, constitution, &mut edits);

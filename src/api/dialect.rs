@@ -12,6 +12,8 @@ pub enum Dialect {
     OpenAiChat,
     /// `OpenAI` Responses, `POST /v1/responses`.
     OpenAiResponses,
+    /// `OpenAI` token counting, `POST /v1/responses/input_tokens`: the request of Responses, a number for an answer.
+    OpenAiTokens,
     /// `OpenAI` legacy Completions, `POST /v1/completions`.
     OpenAiCompletions,
     /// `OpenAI` Embeddings, `POST /v1/embeddings`: texts up, numbers down.
@@ -39,9 +41,10 @@ pub enum Family {
 
 impl Dialect {
     /// Every dialect.
-    pub const ALL: [Dialect; 9] = [
+    pub const ALL: [Dialect; 10] = [
         Dialect::OpenAiChat,
         Dialect::OpenAiResponses,
+        Dialect::OpenAiTokens,
         Dialect::OpenAiCompletions,
         Dialect::OpenAiEmbeddings,
         Dialect::OpenAiModerations,
@@ -60,6 +63,7 @@ impl Dialect {
         match self {
             Dialect::OpenAiChat => "chat",
             Dialect::OpenAiResponses => "responses",
+            Dialect::OpenAiTokens => "input_tokens",
             Dialect::OpenAiCompletions => "completions",
             Dialect::OpenAiEmbeddings => "embeddings",
             Dialect::OpenAiModerations => "moderations",
@@ -74,6 +78,7 @@ impl Dialect {
         match self {
             Dialect::OpenAiChat => "/v1/chat/completions",
             Dialect::OpenAiResponses => "/v1/responses",
+            Dialect::OpenAiTokens => "/v1/responses/input_tokens",
             Dialect::OpenAiCompletions => "/v1/completions",
             Dialect::OpenAiEmbeddings => "/v1/embeddings",
             Dialect::OpenAiModerations => "/v1/moderations",
@@ -99,14 +104,17 @@ impl Dialect {
             Dialect::OpenAiEmbeddings => "embeddings",
             Dialect::OpenAiModerations => "moderation",
             Dialect::OpenAiModels | Dialect::AnthropicModels => "list_models",
-            Dialect::AnthropicTokens => "count_tokens",
+            Dialect::AnthropicTokens | Dialect::OpenAiTokens => "count_tokens",
         }
     }
 
     /// The member of a request that holds the prompt.
     pub fn prompt(self) -> &'static str {
         match self {
-            Dialect::OpenAiResponses | Dialect::OpenAiEmbeddings | Dialect::OpenAiModerations => "input",
+            Dialect::OpenAiResponses
+            | Dialect::OpenAiTokens
+            | Dialect::OpenAiEmbeddings
+            | Dialect::OpenAiModerations => "input",
             Dialect::OpenAiCompletions => "prompt",
             _ => "messages",
         }

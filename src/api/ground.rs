@@ -42,7 +42,7 @@ impl Ground {
         let body = self.tree();
         match self.dialect {
             Dialect::OpenAiChat => openai::messages(body),
-            Dialect::OpenAiResponses => responses::messages(&body),
+            Dialect::OpenAiResponses | Dialect::OpenAiTokens => responses::messages(&body),
             Dialect::OpenAiCompletions => completions::messages(&body),
             Dialect::AnthropicMessages | Dialect::AnthropicTokens => anthropic::messages(&body),
             Dialect::OpenAiEmbeddings

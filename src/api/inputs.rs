@@ -1,5 +1,7 @@
 //! Requests that are nothing but input: embeddings, and moderations, which are answered here.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value as Tree, json};
 
@@ -72,6 +74,35 @@ fn text_part(part: Value<'_>, place: String) -> Result<(Value<'_>, String), Read
     }
 }
 
+/// How much of an answer that is numbers is read: each of them is a value.
+pub(in crate::api) fn many_numbers(limits: &Limits) -> Limits {
+    Limits { nodes: limits.nodes.max(MOST_NUMBERS), ..limits.clone() }
+}
+
+const MOST_NUMBERS: usize = 4_000_000;
+
+/// The texts of an answer of embeddings: what is neither a vector nor a name.
+pub(in crate::api) fn read_vectors(doc: &Json) -> Vec<Segment> {
+    let root = doc.root();
+    let mut gather = Gather::new(doc);
+    for key in ["id", "model"] {
+        root.all(key).for_each(|name| gather.identifier(Some(name)));
+    }
+    let items = root.all("data").flat_map(Value::items).flat_map(|item| item.all("embedding"));
+    for vector in items.filter(|vector| vector.as_str().is_some_and(|text| is_vector(&text))) {
+        gather.inert(vector);
+    }
+    gather.finish(Segment::WHOLE)
+}
+
+/// Whether a string is 32-bit floats in base64. Letters, read as such numbers, are beyond any that a model gives.
+fn is_vector(text: &str) -> bool {
+    const LARGEST: f32 = 1e6;
+    let Ok(bytes) = STANDARD.decode(text) else { return false };
+    let mut numbers = bytes.chunks(4).map(|number| number.try_into().map(f32::from_le_bytes));
+    numbers.all(|number| number.is_ok_and(|number| number.abs() <= LARGEST))
+}
+
 /// One of our labels over one text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assessment {
@@ -79,7 +110,7 @@ pub struct Assessment {
     pub label: String,
     /// From 0 to 1.
     pub score: f32,
-    /// Whether the score reaches the threshold that the model ships.
+    /// Whether the score reaches the policy's threshold, or where it has none the one that the model ships.
     pub flagged: bool,
 }
 

@@ -13,7 +13,7 @@ use crate::api::notice::{BlockStyle, Notice, Usage};
 use crate::api::render::to_bytes;
 use crate::api::segment::{Gather, Segment, texts};
 use crate::api::vocabulary;
-use crate::api::{anthropic, completions, openai, responses};
+use crate::api::{anthropic, completions, inputs, openai, responses};
 
 /// What an answer says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +41,11 @@ pub struct Reply {
 impl Reply {
     /// Reads a successful answer. What is not of the dialect's shape is an error.
     pub fn read(dialect: Dialect, body: Bytes, limits: &Limits) -> Result<Reply, ReadError> {
+        if dialect == Dialect::OpenAiEmbeddings {
+            let doc = Json::parse(body, Mode::Response, &inputs::many_numbers(limits))?;
+            let segments = inputs::read_vectors(&doc);
+            return Ok(Reply::new(dialect, doc, Imprint::default(), segments));
+        }
         let doc = Json::parse(body, Mode::Response, limits)?;
         let (imprint, segments) = match dialect {
             Dialect::OpenAiChat => openai::read_reply(&doc, limits)?,

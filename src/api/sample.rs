@@ -55,7 +55,9 @@ pub fn injected(dialect: Dialect, constitution: &str, role: InjectRole) -> Resul
             "model": MODEL,
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
         }),
-        Dialect::OpenAiResponses => json!({"model": MODEL, "instructions": system, "input": user}),
+        Dialect::OpenAiResponses | Dialect::OpenAiTokens => {
+            json!({"model": MODEL, "instructions": system, "input": user})
+        }
         Dialect::OpenAiCompletions => json!({"model": MODEL, "prompt": user}),
         Dialect::AnthropicMessages | Dialect::AnthropicTokens => json!({
             "model": MODEL,

@@ -1,9 +1,9 @@
-//! What is served beside the corridor: lists of models, scores of our own classifier, answers that are numbers.
+//! What is served beside the corridor: lists of models, scores of our own classifier.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::Body;
@@ -14,13 +14,13 @@ use super::{Gateway, Trace};
 use crate::api::{Call, Dialect, Limits, render};
 use crate::policy::{Asking, Key};
 use crate::telemetry::StageTimer;
-use crate::upstream;
 
 /// Who is counted as the provider of what this process says itself.
 const OURSELVES: &str = "wardline";
 
 impl Gateway {
-    /// Answers a request for moderation in `OpenAI`'s shape, from our own classifier. No policy has a part in it.
+    /// Answers a request for moderation in `OpenAI`'s shape, from our own classifier. Of its policy only the thresholds
+    /// have a part in it.
     pub(super) async fn moderate(
         &self,
         request: Request<Incoming>,
@@ -34,13 +34,18 @@ impl Gateway {
         }
         let call = Call::read(dialect, body, &Limits::default())
             .inspect_err(|error| self.metrics.unscannable(dialect.route(), error.kind()))?;
-        let exchange = self.note(dialect, OURSELVES, started);
+        let key = intake::client_key(&head).map(Key::Sent);
+        let tenant = self.tenant(key, &head)?;
+        let (route, model, named) = (dialect.route(), call.model(), tenant.as_deref());
+        let view = self.policies.select(&Asking { route, model, key, tenant: named, headers: Some(&head) });
+        let exchange = Arc::new(self.note(dialect, OURSELVES, started).of(self.party(tenant, &view)));
         let timer = StageTimer::start();
-        let assessed = self.guards.assess(call.inputs()).await?.ok_or_else(Refusal::no_classifier)?;
+        let assessed = self.guards.assess(&view, call.inputs()).await?.ok_or_else(Refusal::no_classifier)?;
         timer.stop(&self.metrics, dialect.route(), "guard_in");
         let name = self.guards.model().map_or("", |(name, ..)| name);
-        let response = refuse::json(StatusCode::OK, Body::whole(render::moderations(id, name, &assessed)));
+        let mut response = refuse::json(StatusCode::OK, Body::whole(render::moderations(id, name, &assessed)));
         exchange.served("");
+        Trace::new(view, exchange, id).head(&mut response);
         Ok(response)
     }
 
@@ -58,10 +63,11 @@ impl Gateway {
         let key = intake::client_key(&headers).map(Key::Sent);
         let tenant = self.tenant(key, &headers)?;
         let (route, named) = (arrival.dialect.route(), tenant.as_deref());
-        let view = self.policies.select(&Asking { route, model: "", key, tenant: named, headers: Some(&headers) });
+        let model = arrival.model.as_deref().unwrap_or_default();
+        let view = self.policies.select(&Asking { route, model, key, tenant: named, headers: Some(&headers) });
         self.policies.headers().for_each(|ours| drop(headers.remove(ours)));
         let exchange = Arc::new(self.note(arrival.dialect, upstream.name(), started).of(self.party(tenant, &view)));
-        let trace = Trace { view, exchange, id: id.to_owned(), input: Vec::new(), failed_open: false, replayed: false };
+        let trace = Trace::new(view, exchange, id);
         let sent = Instant::now();
         let answer = upstream.get(&arrival.target, &headers).await;
         let answer = answer.inspect_err(|error| trace.exchange.upstream_done(sent, error.kind()))?;
@@ -70,17 +76,4 @@ impl Gateway {
         trace.head(&mut response);
         Ok(response)
     }
-}
-
-/// An answer that is numbers, in text or base64: there is nothing in it to judge, and it may be long.
-pub(super) fn numbers(answer: upstream::Response, trace: &Trace) -> Result<Response<Body>, Refusal> {
-    if answer.headers.contains_key(header::CONTENT_ENCODING) {
-        return Err(Refusal::unreadable_answer("a content-encoding that was not asked for"));
-    }
-    let mut headers = upstream::downstream_headers(&answer.headers);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let mut response = Response::new(Body::numbers(answer.body, Arc::clone(&trace.exchange)));
-    *response.status_mut() = answer.status;
-    *response.headers_mut() = headers;
-    Ok(response)
 }

@@ -29,8 +29,6 @@ pub enum Body {
 pub struct Through {
     answer: Answer,
     exchange: Arc<Exchange>,
-    /// An answer in one piece, which is not counted as a stream.
-    whole: bool,
     started: bool,
     ended: bool,
 }
@@ -42,12 +40,7 @@ impl Body {
     }
 
     pub(super) fn through(answer: Answer, exchange: Arc<Exchange>) -> Self {
-        Self::Through(Box::new(Through { answer, exchange, whole: false, started: false, ended: false }))
-    }
-
-    /// An answer in one piece that holds nothing to judge.
-    pub(super) fn numbers(answer: Answer, exchange: Arc<Exchange>) -> Self {
-        Self::Through(Box::new(Through { answer, exchange, whole: true, started: false, ended: false }))
+        Self::Through(Box::new(Through { answer, exchange, started: false, ended: false }))
     }
 }
 
@@ -81,10 +74,6 @@ impl http_body::Body for Body {
 }
 
 impl Through {
-    fn count(&self, error_type: &'static str, termination: &'static str) {
-        if self.whole { self.exchange.served(error_type) } else { self.exchange.stream_ended(termination) }
-    }
-
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let polled = http_body::Body::poll_frame(Pin::new(&mut self.answer), cx);
         match &polled {
@@ -94,11 +83,11 @@ impl Through {
             }
             Poll::Ready(None) if !self.ended => {
                 self.ended = true;
-                self.count("", "completed");
+                self.exchange.stream_ended("completed");
             }
             Poll::Ready(Some(Err(_))) if !self.ended => {
                 self.ended = true;
-                self.count("upstream", "upstream_error");
+                self.exchange.stream_ended("upstream_error");
             }
             _ => {}
         }

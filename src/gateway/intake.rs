@@ -69,6 +69,8 @@ pub(super) struct Arrival {
     pub(super) dialect: Dialect,
     /// The deployment that the path names, if it does.
     pub(super) deployment: Option<String>,
+    /// The model that is asked about.
+    pub(super) model: Option<String>,
     /// Path and query for the upstream, of checked parts only.
     pub(super) target: PathAndQuery,
 }
@@ -80,7 +82,11 @@ pub(super) fn arrive<B>(request: &Request<B>) -> Result<Arrival, Refusal> {
         return Err(Refusal::denied(routes::WEBSOCKET));
     }
     let path = canonical(request.uri().path())?;
-    let route = routes::find(request.method(), path, dialect_of(request).family()).map_err(|miss| match miss {
+    let found = routes::find(request.method(), path, dialect_of(request).family());
+    if path.contains('%') && !found.is_ok_and(Route::names_model) {
+        return Err(Refusal::path());
+    }
+    let route = found.map_err(|miss| match miss {
         Miss::Path => Refusal::unknown_route(),
         Miss::Method(wanted) => Refusal::method(wanted),
     })?;
@@ -93,18 +99,21 @@ pub(super) fn arrive<B>(request: &Request<B>) -> Result<Arrival, Refusal> {
         None => path.parse().map_err(|_error| Refusal::path())?,
         Some(query) => format!("{path}?{query}").parse().map_err(|_error| Refusal::path())?,
     };
-    Ok(Arrival { route, dialect, deployment: route.deployment(path).map(str::to_owned), target })
+    let (deployment, model) = (route.deployment(path).map(str::to_owned), route.model(path));
+    Ok(Arrival { route, dialect, deployment, model, target })
 }
 
 /// A path that can be read in one way only: nothing is decoded, merged or resolved, so that no two parts of the system
-/// can disagree about which it is. Whatever could be written differently is refused.
+/// can disagree about which it is. Whatever could be written differently is refused. Of escapes there is one: SDKs write a
+/// slash in a model's name as `%2F`, and what it parts must be plain on both sides.
 fn canonical(path: &str) -> Result<&str, Refusal> {
     let segments = path.strip_prefix('/').ok_or_else(Refusal::path)?;
     let plain = |segment: &str| {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte);
         !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(known)
     };
-    if segments.is_empty() || segments.split('/').all(plain) { Ok(path) } else { Err(Refusal::path()) }
+    let pieces = || segments.split('/').flat_map(|segment| segment.split("%2F"));
+    if segments.is_empty() || pieces().all(plain) { Ok(path) } else { Err(Refusal::path()) }
 }
 
 /// The part of a query that goes up: only members that the row names, each once, with plain values.
@@ -304,6 +313,26 @@ mod tests {
         }
         for unknown in ["/V1/chat/completions", "/", "/v1", "/api/generate"] {
             assert_eq!(arrive(&post(unknown)).unwrap_err().status(), 404, "{unknown}");
+        }
+        for (path, model) in [
+            ("/v1/models/gpt-4o", "gpt-4o"),
+            ("/v1/models/openai/gpt-oss-20b", "openai/gpt-oss-20b"),
+            ("/v1/models/openai%2Fgpt-oss-20b", "openai/gpt-oss-20b"),
+        ] {
+            let get = Request::get(path).header("host", "a").body(()).unwrap();
+            let arrival = arrive(&get).unwrap();
+            assert_eq!((arrival.model.as_deref(), arrival.target.as_str()), (Some(model), path));
+        }
+        for bad in
+            ["a%2fb", "a%2F", "a%2F..%2F..%2Ffiles", "a/../b", "a%252Fb", "a%2F%2Fb", "a//b", "a%2F.", "%2Fa", ""]
+        {
+            let get = Request::get(format!("/v1/models/{bad}")).header("host", "a").body(()).unwrap();
+            assert_eq!(arrive(&get).unwrap_err().status(), 400, "{bad}");
+        }
+        for elsewhere in
+            ["/v1/chat%2Fcompletions", "/v1%2Fmodels", "/v1/files%2Fx", "/openai/deployments/a%2Fb/embeddings"]
+        {
+            assert_eq!(arrive(&post(elsewhere)).unwrap_err().status(), 400, "{elsewhere}");
         }
         assert!(canonical("/a\\b").is_err() && canonical("/a\0b").is_err() && canonical("*").is_err());
         let azure = arrive(&post("/openai/deployments/my-gpt.4/chat/completions?api-version=2024-10-21")).unwrap();

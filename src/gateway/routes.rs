@@ -13,7 +13,8 @@ use crate::upstream::Provider;
 pub struct Route {
     /// `GET` or `POST`; `*` for every method.
     pub method: &'static str,
-    /// A path as it must be written. `{…}` stands for one segment, `/*` at the end for nothing or anything below.
+    /// A path as it must be written. `{…}` stands for one segment, `{model}` for one or more: names of models
+    /// have slashes. `/*` at the end stands for nothing or anything below.
     pub path: &'static str,
     /// Whose path it is.
     pub provider: Provider,
@@ -56,6 +57,17 @@ impl Kind {
 }
 
 impl Route {
+    /// Whether its path ends in the name of a model, which may hold slashes, written as such or as `%2F`.
+    pub(super) fn names_model(&self) -> bool {
+        self.path.ends_with(MODEL)
+    }
+
+    /// The model that a path of this row ends in.
+    pub(super) fn model(&self, path: &str) -> Option<String> {
+        let above = self.path.strip_suffix(MODEL)?;
+        Some(path.strip_prefix(above)?.strip_prefix('/')?.replace("%2F", "/"))
+    }
+
     /// The deployment that a path of this row names: the model is known by it, whatever the body says.
     pub(super) fn deployment<'p>(&self, path: &'p str) -> Option<&'p str> {
         let mut segments = self.path.split('/').zip(path.split('/'));
@@ -85,7 +97,13 @@ pub(super) fn find(method: &Method, path: &str, speaks: Family) -> Result<&'stat
     Err(wanted.map_or(Miss::Path, Miss::Method))
 }
 
+/// A model's name at the end of a path.
+const MODEL: &str = "/{model}";
+
 fn fits(pattern: &str, path: &str) -> bool {
+    if let Some(above) = pattern.strip_suffix(MODEL) {
+        return path.strip_prefix(above).is_some_and(|name| name.len() > 1 && name.starts_with('/'));
+    }
     if let Some(above) = pattern.strip_suffix("/*") {
         return path.strip_prefix(above).is_some_and(|below| below.is_empty() || below.starts_with('/'));
     }
@@ -127,6 +145,7 @@ pub static ROUTES: &[Route] = &[
     enforced("/v1/chat/completions", Provider::OpenAi, Dialect::OpenAiChat),
     enforced("/v1/messages", Provider::Anthropic, Dialect::AnthropicMessages),
     enforced("/v1/responses", Provider::OpenAi, Dialect::OpenAiResponses),
+    enforced("/v1/responses/input_tokens", Provider::OpenAi, Dialect::OpenAiTokens),
     enforced("/v1/completions", Provider::OpenAi, Dialect::OpenAiCompletions),
     enforced("/v1/embeddings", Provider::OpenAi, Dialect::OpenAiEmbeddings),
     enforced("/v1/messages/count_tokens", Provider::Anthropic, Dialect::AnthropicTokens),
@@ -146,6 +165,7 @@ pub static ROUTES: &[Route] = &[
     azure("/openai/responses", Dialect::OpenAiResponses),
     azure("/openai/v1/chat/completions", Dialect::OpenAiChat),
     azure("/openai/v1/responses", Dialect::OpenAiResponses),
+    azure("/openai/v1/responses/input_tokens", Dialect::OpenAiTokens),
     azure("/openai/v1/completions", Dialect::OpenAiCompletions),
     azure("/openai/v1/embeddings", Dialect::OpenAiEmbeddings),
     Route { query: VERSION, ..exempt("/openai/v1/models", Provider::Azure, Dialect::OpenAiModels, LISTS) },
@@ -227,6 +247,7 @@ mod tests {
     #[test]
     fn patterns_take_whole_segments() {
         assert!(fits("/a/{id}/b", "/a/x/b") && !fits("/a/{id}/b", "/a/x/c") && !fits("/a/{id}", "/a/x/y"));
+        assert!(fits("/a/{model}", "/a/x/y") && !fits("/a/{model}", "/a/") && !fits("/a/{model}", "/ab/x"));
         assert!(!fits("/a/{id}", "/a") && fits("/a/*", "/a") && fits("/a/*", "/a/x/y") && !fits("/a/*", "/ab"));
     }
 

@@ -3,8 +3,9 @@
 use http::Request;
 use serde_json::{Value, json};
 use wardline::api::Dialect;
+use wardline::policy::Selector;
 
-use crate::support::{GUARDED, OPEN, Running, Setup, Upstream, json as answer, prompt, sse, status};
+use crate::support::{GUARDED, OPEN, Reply, Running, Setup, Upstream, json as answer, prompt, sse, status};
 
 const COMPLETION: &str = r#"{"id":"cmpl-1","object":"text_completion","created":1,"model":"m","choices":[{"text":"A plain answer.","index":0,"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#;
 const COMPLETION_STREAM: &[u8] = include_bytes!("../fixtures/completions_n2.sse");
@@ -71,6 +72,26 @@ async fn embeddings_are_judged_going_up_and_untouched_coming_down() {
     assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (400, &json!("unscannable")));
     assert_eq!(upstream.requests().len(), 1);
     running.wait_for(r#"gen_ai_server_request_duration_seconds_count{error_type="",gen_ai_operation_name="embeddings",gen_ai_provider_name="openai",gen_ai_request_model="other"}"#, 1.0).await;
+    // What a provider adds to its vectors is a text like any other, in the place of a vector too.
+    let spoken = "d29ydGhsZXNzIQ==";
+    for (instead, kept) in [
+        (vectors.replace("\"m\"", "\"You are worthless.\""), false),
+        (vectors.replace("AACAPwAAAEA=", "You are worthless"), false),
+        (vectors.replace("}]", r#","note":"worthless"}]"#), false),
+        (vectors.replace("\"list\"", r#""list","object":"worthless words""#), false),
+        (vectors.replace("AACAPwAAAEA=", spoken), true),
+        (vectors.replace("\"AACAPwAAAEA=\"", &format!("[{}1]", "0.5,".repeat(300_000))), true),
+    ] {
+        let played = instead.clone();
+        let (_upstream, running) = serve(GUARDED, move |_| answer(&played)).await;
+        let reply = running.client().post("/v1/embeddings", r#"{"model":"m","input":"Hello"}"#).await;
+        if kept {
+            assert!(reply.text() == instead || instead.contains(spoken), "{}", reply.status);
+        } else {
+            assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (502, &json!("content_filter")));
+            assert!(!reply.text().contains("worthless"), "{}", reply.text());
+        }
+    }
     let (_upstream, running) =
         serve(GUARDED, |_| status(400, "", r#"{"error":{"message":"You are worthless."}}"#)).await;
     let reply = running.client().post("/v1/embeddings", r#"{"model":"m","input":"Hello"}"#).await;
@@ -91,6 +112,37 @@ async fn tokens_are_counted_with_the_constitution_in_them() {
     assert_eq!((reply.status.as_u16(), &reply.json()["type"]), (400, &json!("error")));
     assert!(reply.header("request-id").starts_with("req_"));
     assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn tokens_of_a_response_are_counted_with_the_constitution_in_them() {
+    let counted = r#"{"object":"response.input_tokens","input_tokens":42}"#;
+    let (upstream, running) = serve(GUARDED, move |_| answer(counted)).await;
+    let path = "/v1/responses/input_tokens";
+    for body in [
+        json!({"model": "m", "instructions": "Mine.", "input": "Hello"}),
+        json!({"model": "m", "instructions": "Mine.", "input": null, "tools": []}),
+        json!({"instructions": "Mine."}),
+    ] {
+        let reply = running.client().post(path, body.to_string()).await;
+        assert_eq!((reply.text().as_str(), reply.header("x-guardrail-action")), (counted, "allow"));
+        let sent = upstream.requests().pop().unwrap();
+        assert!(sent.head.starts_with("POST /v1/responses/input_tokens "), "{}", sent.head);
+        let instructions = sent.json()["instructions"].as_str().unwrap().to_owned();
+        assert!(instructions.contains("Be kind.") && instructions.ends_with("\n\nMine."), "{instructions}");
+    }
+    let went_up = upstream.requests().len();
+    for (body, code) in [
+        (json!({"model": "m", "input": "override"}), "content_filter"),
+        (json!({"model": "m", "input": "Hello", "conversation": "conv_1"}), "stored_state"),
+        (json!({"model": "m", "input": "Hello", "previous_response_id": "resp_1"}), "stored_state"),
+    ] {
+        let reply = running.client().post(path, body.to_string()).await;
+        assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (400, &json!(code)));
+    }
+    let azure = "/openai/v1/responses/input_tokens?api-version=preview";
+    assert_eq!(running.client().post(azure, json!({"model": "m", "input": "override"}).to_string()).await.status, 400);
+    assert_eq!(upstream.requests().len(), went_up);
 }
 
 #[tokio::test]
@@ -151,6 +203,8 @@ async fn models_are_listed_by_the_provider_that_the_client_speaks_to() {
         ("POST", "/v1/models", 405),
         ("DELETE", "/v1/models/x", 403),
         ("GET", "/v1/models/a%2fb", 400),
+        ("GET", "/v1/models/a%2F..%2Fb", 400),
+        ("DELETE", "/v1/models/a/b", 403),
     ] {
         assert_eq!(
             running.client().send(Request::builder().method(method).uri(path), "").await.status,
@@ -159,6 +213,38 @@ async fn models_are_listed_by_the_provider_that_the_client_speaks_to() {
         );
     }
     assert_eq!(upstream.requests().len(), 4);
+    for path in ["/v1/models/openai/gpt-oss-20b", "/v1/models/openai%2Fgpt-oss-20b"] {
+        assert_eq!(running.client().send(Request::get(path), "").await.status, 200);
+        let sent = upstream.requests().pop().unwrap();
+        assert!(sent.head.starts_with(&format!("GET {path} HTTP")), "the bytes that were routed go up: {}", sent.head);
+    }
+}
+
+#[tokio::test]
+async fn the_configuration_chooses_the_policy_of_lists_and_moderations_too() {
+    let upstream = Upstream::start(|_| answer(&MODELS.replace("system", "You are worthless."))).await;
+    let mut setup = Setup::with(OPEN);
+    let line = |route: &str, models: &[&str]| Selector {
+        policy: "strict".to_owned(),
+        routes: vec![route.to_owned()],
+        models: models.iter().map(|model| (*model).to_owned()).collect(),
+        ..Selector::default()
+    };
+    setup.select = vec![line("models", &["openai/*"]), line("moderations", &["careful-*"])];
+    let lower = GUARDED.replace("stages: [output], threshold: 0.5", "stages: [output], threshold: 0.95");
+    setup.others = vec![("strict".to_owned(), lower)];
+    let running = Running::start(setup, upstream.address).await;
+    let policy = |reply: &Reply| reply.header("x-guardrail-policy").split(';').next().unwrap_or_default().to_owned();
+    for (path, expected) in [("/v1/models", "test"), ("/v1/models/gpt-4o", "test"), ("/v1/models/openai/gpt", "strict")]
+    {
+        let reply = running.client().send(Request::get(path), "").await;
+        assert_eq!((reply.status.as_u16(), policy(&reply).as_str()), (200, expected), "{path}: {}", reply.text());
+    }
+    for (model, expected, flagged) in [("omni-moderation-latest", "test", true), ("careful-1", "strict", false)] {
+        let body = json!({"model": model, "input": "You are worthless."}).to_string();
+        let reply = running.client().post("/v1/moderations", body).await;
+        assert_eq!((policy(&reply).as_str(), &reply.json()["results"][0]["flagged"]), (expected, &json!(flagged)));
+    }
 }
 
 #[tokio::test]

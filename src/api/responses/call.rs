@@ -1,9 +1,9 @@
-//! The request: `POST /v1/responses`.
+//! The request: `POST /v1/responses`, and `POST /v1/responses/input_tokens`, whose members may all be absent.
 
 use serde_json::{Value as Tree, json};
 
 use crate::api::call::{Head, member, model, objects, optional_bool};
-use crate::api::dialect::{Limits, Origin};
+use crate::api::dialect::{Dialect, Limits, Origin};
 use crate::api::error::ReadError;
 use crate::api::json::{Edits, Json, Kind, Value, escape_into, quoted};
 use crate::api::responses::item::gather_item;
@@ -16,7 +16,12 @@ const STORED: [(&str, &str); 3] = [
     ("prompt", "a prompt template"),
 ];
 
-pub(in crate::api) fn read_call(doc: &Json, limits: &Limits) -> Result<(Head, Vec<Segment>), ReadError> {
+pub(in crate::api) fn read_call(
+    dialect: Dialect,
+    doc: &Json,
+    limits: &Limits,
+) -> Result<(Head, Vec<Segment>), ReadError> {
+    let counts = dialect == Dialect::OpenAiTokens;
     let root = doc.root();
     if !root.is_object() {
         return Err(ReadError::wrong_type("", root, "a JSON object"));
@@ -30,7 +35,9 @@ pub(in crate::api) fn read_call(doc: &Json, limits: &Limits) -> Result<(Head, Ve
         return Err(ReadError::stored("background", root, "an answer that would be fetched from the provider's store"));
     }
     let stream = optional_bool(root, "stream", "stream")?;
-    let head = Head { model: model(root, limits)?, stream, include_usage: true, choices: 1 };
+    let unnamed = counts && member(root, "model").is_none();
+    let model = if unnamed { String::new() } else { model(root, limits)? };
+    let head = Head { model, stream, include_usage: true, choices: 1 };
     let mut gather = Gather::new(doc);
     gather.identifier(root.get("model"));
     if let Some(instructions) = member(root, "instructions") {
@@ -41,7 +48,9 @@ pub(in crate::api) fn read_call(doc: &Json, limits: &Limits) -> Result<(Head, Ve
         gather.leaf(&mut draft, instructions);
         gather.close(draft);
     }
-    input(&mut gather, root, limits)?;
+    if !counts || member(root, "input").is_some() {
+        input(&mut gather, root, limits)?;
+    }
     for (tool, place) in objects(root, "tools", "tools")? {
         if !limits.allow_media && tool.get("type").and_then(Value::as_str).as_deref() == Some("image_generation") {
             return Err(ReadError::unscannable(place, tool));

@@ -14,9 +14,10 @@ const RESPONSES: &[u8] = include_bytes!("../../../tests/fixtures/responses_reque
 const COMPLETIONS: &[u8] = include_bytes!("../../../tests/fixtures/completions_request.json");
 const EMBEDDINGS: &[u8] = include_bytes!("../../../tests/fixtures/embeddings_request.json");
 const MODERATIONS: &[u8] = include_bytes!("../../../tests/fixtures/moderations_request.json");
-const EVERY: [(Dialect, &[u8]); 7] = [
+const EVERY: [(Dialect, &[u8]); 8] = [
     (Dialect::OpenAiChat, CHAT),
     (Dialect::OpenAiResponses, RESPONSES),
+    (Dialect::OpenAiTokens, RESPONSES),
     (Dialect::OpenAiCompletions, COMPLETIONS),
     (Dialect::OpenAiEmbeddings, EMBEDDINGS),
     (Dialect::OpenAiModerations, MODERATIONS),
@@ -222,7 +223,7 @@ fn injection_is_a_splice_and_leads() {
                 assert_eq!(doc["messages"][0], json!({"role": "developer", "content": text}));
                 assert_eq!(doc["messages"].as_array().unwrap()[1..], *tree(body)["messages"].as_array().unwrap());
             }
-            Dialect::OpenAiResponses => {
+            Dialect::OpenAiResponses | Dialect::OpenAiTokens => {
                 assert_eq!(doc["instructions"], format!("{text}\n\nAnswer briefly."));
             }
             _ => {

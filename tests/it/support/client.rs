@@ -95,7 +95,9 @@ pub(crate) fn prompt(dialect: Dialect, text: &str, stream: bool) -> String {
         Dialect::OpenAiChat => chat(text, stream),
         Dialect::OpenAiResponses => json!({"model": "m", "stream": stream, "input": text}).to_string(),
         Dialect::OpenAiCompletions => json!({"model": "m", "stream": stream, "prompt": text}).to_string(),
-        Dialect::OpenAiEmbeddings | Dialect::OpenAiModerations => json!({"model": "m", "input": text}).to_string(),
+        Dialect::OpenAiEmbeddings | Dialect::OpenAiModerations | Dialect::OpenAiTokens => {
+            json!({"model": "m", "input": text}).to_string()
+        }
         Dialect::AnthropicMessages | Dialect::AnthropicTokens => message(text, stream),
         Dialect::OpenAiModels | Dialect::AnthropicModels => String::new(),
     }
