@@ -85,7 +85,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
     floors.iter().try_for_each(|floor| floor.check(&targets, &groups)).map_err(told)?;
     let mut outputs = Outputs::open(arguments, &loaded, &targets)?;
 
-    let bar = progress::bar(rows.len() * (1 + obfuscations.len()));
+    let bar = progress::bar("scoring", rows.len() * (1 + obfuscations.len()), "texts");
     let (scored, obfuscated) =
         runtime()?.block_on(score(&loaded, &rows, &obfuscations, arguments.seed, &bar, &mut outputs))?;
     bar.finish_and_clear();

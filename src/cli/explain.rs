@@ -145,7 +145,7 @@ fn samples(text: &str) -> usize {
 /// The scores of every text of the neighbourhood.
 async fn score(loaded: &Loaded, neighbourhood: &Neighbourhood, origin: Origin) -> Result<Vec<Vec<f32>>, Failed> {
     let texts = neighbourhood.texts();
-    let bar = progress::bar(texts.len());
+    let bar = progress::bar("scoring", texts.len(), "texts");
     let all = texts.iter().map(|text| (Cow::Borrowed(text.as_str()), origin));
     let mut stream = std::pin::pin!(eval::score(&loaded.guards, all, loaded.places));
     let mut rows = Vec::with_capacity(texts.len());

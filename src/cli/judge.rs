@@ -8,13 +8,13 @@ use std::sync::atomic::AtomicU64;
 
 use clap::Args;
 use futures_util::stream::{self, StreamExt};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Failed;
 use super::assemble::assemble;
 use super::output::Output;
+use super::progress;
 use super::serve::runtime;
 use crate::config::Config;
 use crate::gateway::Gateway;
@@ -186,10 +186,7 @@ fn judge<'a>(
 
 /// In the order of the rows, so many at one time.
 async fn compare_all(judge: &Judge<'_>, rows: &[Human], jobs: usize) -> Vec<Result<Verdict, Error>> {
-    let bar = ProgressBar::new(rows.len() as u64);
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} {eta}") {
-        bar.set_style(style);
-    }
+    let bar = progress::bar("judging", rows.len(), "comparisons");
     let comparisons = rows.iter().map(|row| {
         let bar = bar.clone();
         async move {

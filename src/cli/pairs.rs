@@ -70,6 +70,9 @@ pub(super) struct Choice {
     /// Take rows with these tags all the same.
     #[arg(long, value_name = "TAG", value_enum, value_delimiter = ',')]
     include: Vec<TagWord>,
+    /// Take what is read from people's doings too (copied, asked for another answer), not only what they said.
+    #[arg(long)]
+    implicit: bool,
     /// Only rows of this split.
     #[arg(long, value_enum)]
     split: Option<SplitWord>,
@@ -102,6 +105,8 @@ enum TagWord {
     FailedOpen,
     #[value(name = "mixed_revision")]
     MixedRevision,
+    #[value(name = "tool_calls")]
+    ToolCalls,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -129,13 +134,14 @@ impl Choice {
             TagWord::Truncated => Tag::Truncated,
             TagWord::FailedOpen => Tag::FailedOpen,
             TagWord::MixedRevision => Tag::MixedRevision,
+            TagWord::ToolCalls => Tag::ToolCalls,
         });
         let split = self.split.map(|word| match word {
             SplitWord::Train => Split::Train,
             SplitWord::Val => Split::Val,
             SplitWord::Test => Split::Test,
         });
-        Selection { margin: self.margin, include: include.collect(), split }
+        Selection { margin: self.margin, include: include.collect(), implicit: self.implicit, split }
     }
 }
 

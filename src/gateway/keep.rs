@@ -6,7 +6,7 @@ use super::whole::Asked;
 use super::{Gateway, Trace};
 use crate::api::Ground;
 use crate::guard::{Finding, Stage};
-use crate::pairs::{self, Answers, Draft, GuardScore, Source, Tag};
+use crate::pairs::{self, Answers, Consent, Draft, GuardScore, Source, Tag};
 
 /// The name under which rows say how they were redacted.
 const REDACTION: &str = "pii_v1";
@@ -141,6 +141,11 @@ fn draft(trace: &Trace, answers: Answers, about: About) -> Draft {
         guards: guards.collect(),
         sample_rate: policy.pairs.rate.min(rate),
         redaction: REDACTION,
+        consent: Consent::Operator,
+        tenant: None,
+        user: None,
+        word: None,
+        judged: None,
         tags: Vec::new(),
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::pairs::row::{GuardScore, Meta, Pair, Row, Source, Split, Tag, Unpaired};
+use crate::pairs::row::{Consent, GuardScore, Meta, Pair, Row, Signal, Source, Split, Tag, Unpaired};
 use crate::pairs::sample::fraction;
 use crate::pairs::timestamp::rfc3339;
 
@@ -43,8 +43,31 @@ pub struct Draft {
     pub sample_rate: f64,
     /// The name of the redaction that [`Draft::into_row`] is given. See [`Meta::redaction`].
     pub redaction: &'static str,
+    /// See [`Meta::consent`].
+    pub consent: Consent,
+    /// See [`Meta::tenant`].
+    pub tenant: Option<String>,
+    /// See [`Meta::user`].
+    pub user: Option<String>,
+    /// What a person said of the answer.
+    pub word: Option<Word>,
+    /// See [`Meta::judged`].
+    pub judged: Option<f32>,
     /// See [`Meta::tags`].
     pub tags: Vec<Tag>,
+}
+
+/// What a person said of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Word {
+    /// See [`Meta::signal`].
+    pub signal: Signal,
+    /// See [`Meta::event`].
+    pub event: &'static str,
+    /// See [`Meta::rating`].
+    pub rating: Option<u8>,
+    /// See [`Meta::comment`].
+    pub comment: Option<String>,
 }
 
 /// One answer or two; each text with the score of the deciding rule, where that has scores.
@@ -59,6 +82,8 @@ pub enum Answers {
     },
     /// An answer that was refused, and no other.
     Refused((String, Option<f32>)),
+    /// An answer that a person found good (`true`) or bad, and no other.
+    Rated(String, bool),
 }
 
 impl Draft {
@@ -91,6 +116,14 @@ impl Draft {
             guards: self.guards,
             sample_rate: self.sample_rate,
             redaction: self.redaction.into(),
+            consent: self.consent,
+            tenant: self.tenant,
+            user: self.user,
+            signal: self.word.as_ref().map(|word| word.signal),
+            event: self.word.as_ref().map(|word| word.event.to_owned()),
+            rating: self.word.as_ref().and_then(|word| word.rating),
+            comment: self.word.and_then(|word| word.comment).map(clean),
+            judged: self.judged,
             split,
             tags: self.tags,
         };
@@ -110,6 +143,10 @@ impl Draft {
             Answers::Refused((text, score)) => {
                 let completion = answer(text);
                 Row::Unpaired(Box::new(Unpaired { prompt, completion, label: false, score, tools, meta }))
+            }
+            Answers::Rated(text, label) => {
+                let completion = answer(text);
+                Row::Unpaired(Box::new(Unpaired { prompt, completion, label, score: None, tools, meta }))
             }
         }
     }
@@ -197,6 +234,11 @@ pub(in crate::pairs) mod tests {
             }],
             sample_rate: 0.05,
             redaction: "pii_v1",
+            consent: Consent::Operator,
+            tenant: None,
+            user: None,
+            word: None,
+            judged: None,
             tags: Vec::new(),
         }
     }
@@ -227,6 +269,31 @@ pub(in crate::pairs) mod tests {
         let line = serde_json::to_string(&unpaired).unwrap();
         assert!(!line.contains("secret") && line.contains("You [S]!"), "{line}");
         assert_eq!(Row::read(line.as_bytes()).unwrap(), unpaired);
+    }
+
+    #[test]
+    fn what_a_person_said_is_marked_and_redacted() {
+        let comment = Some("too secret".to_owned());
+        let word = Word { signal: Signal::Explicit, event: "thumbs_up", rating: None, comment };
+        let answers = Answers::Rated("fine".into(), true);
+        let rated = Draft { answers, source: Source::Feedback, word: Some(word), ..draft("req_1") };
+        let row = rated.into_row(&|text| text.contains("secret").then(|| text.replace("secret", "[S]")));
+        let meta = row.meta();
+        assert_eq!((meta.signal, meta.event.as_deref()), (Some(Signal::Explicit), Some("thumbs_up")));
+        assert_eq!(meta.comment.as_deref(), Some("too [S]"));
+        assert!(matches!(&row, Row::Unpaired(unpaired) if unpaired.label && unpaired.score.is_none()));
+        assert_eq!(Row::read(&serde_json::to_vec(&row).unwrap()).unwrap(), row);
+    }
+
+    /// Rows of before a column was there are still read.
+    #[test]
+    fn a_row_without_the_later_columns_is_read() {
+        let mut value = serde_json::to_value(pair(draft("req_1"), &|_| None)).unwrap();
+        for later in ["consent", "tenant", "user", "signal", "event", "rating", "comment", "judged"] {
+            assert!(value["meta"].as_object_mut().unwrap().remove(later).is_some(), "{later}");
+        }
+        let read = Row::read(value.to_string().as_bytes()).unwrap();
+        assert_eq!((read.meta().consent, &read.meta().user), (Consent::Operator, &None));
     }
 
     #[test]

@@ -121,6 +121,15 @@ fn meta(meta: &Meta, found: &mut Vec<String>) {
     if !(0.0..=1.0).contains(&meta.sample_rate) {
         found.push("meta.sample_rate: expected a number from 0 to 1".to_owned());
     }
+    if meta.rating.is_some_and(|rating| !(1..=5).contains(&rating)) {
+        found.push("meta.rating: expected a number from 1 to 5".to_owned());
+    }
+    if meta.judged.is_some_and(|judged| !(5.0..=9.0).contains(&judged)) {
+        found.push("meta.judged: expected a number from 5 to 9".to_owned());
+    }
+    if meta.signal.is_some() != meta.event.is_some() {
+        found.push("meta.event: expected together with meta.signal".to_owned());
+    }
 }
 
 #[cfg(test)]
@@ -147,7 +156,7 @@ mod tests {
             mistakes(&Row::Pair(Box::new(spoilt)))
         };
         let same = |p: &mut Pair| p.chosen.clone_from(&p.rejected);
-        let cases: [Case<'_>; 9] = [
+        let cases: [Case<'_>; 12] = [
             (&|p| p.prompt.clear(), "prompt: expected at least one message"),
             (&|p| p.prompt[1]["role"] = json!("robot"), "prompt[1].role: expected one of"),
             (&|p| p.chosen.clear(), "chosen: expected one message, found 0"),
@@ -157,6 +166,9 @@ mod tests {
             (&|p| p.score_chosen = Some(1.5), "score_chosen: expected a number from 0 to 1"),
             (&|p| p.margin = None, "margin: expected"),
             (&|p| p.meta.created_at = "today".into(), "meta.created_at: expected a time"),
+            (&|p| p.meta.rating = Some(6), "meta.rating: expected a number from 1 to 5"),
+            (&|p| p.meta.judged = Some(4.0), "meta.judged: expected a number from 5 to 9"),
+            (&|p| p.meta.event = Some("copy".into()), "meta.event: expected together with meta.signal"),
         ];
         for (change, told) in cases {
             let found = spoil(change);

@@ -20,11 +20,11 @@ mod spool;
 mod stats;
 mod timestamp;
 
-pub use draft::{Answers, Draft};
+pub use draft::{Answers, Draft, Word};
 pub use export::{Format, Unfit};
 pub use mistakes::{fingerprint, mistakes};
 pub use read::{ReadError, Reading, files};
-pub use row::{GuardScore, Meta, Pair, Row, Source, Split, Tag, Unpaired};
+pub use row::{Consent, GuardScore, Meta, Pair, Row, Signal, Source, Split, Tag, Unpaired};
 pub use sample::sampled;
 pub use select::{LeftOut, Selection};
 pub use spool::{Config, Spool, SpoolError};

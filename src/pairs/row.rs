@@ -117,6 +117,30 @@ pub struct Meta {
     pub sample_rate: f64,
     /// Which redaction ran over the texts, e.g. `pii_v1`.
     pub redaction: String,
+    /// Who agreed that the row is kept.
+    #[serde(default)]
+    pub consent: Consent,
+    /// The configured tenant whose request it was, where tenants are configured.
+    #[serde(default)]
+    pub tenant: Option<String>,
+    /// Keyed hash of the user's id that the request names; nothing where it names none.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// How the person who made the row said so; nothing where no person did.
+    #[serde(default)]
+    pub signal: Option<Signal>,
+    /// What the person did: `thumbs_up`, `copy`, `demonstration` and the like.
+    #[serde(default)]
+    pub event: Option<String>,
+    /// From 1 to 5, where the person rated the answer.
+    #[serde(default)]
+    pub rating: Option<u8>,
+    /// What the person said of it.
+    #[serde(default)]
+    pub comment: Option<String>,
+    /// From 1 to 9, above 5: by how much a judge prefers the chosen answer, where a judge made the pair.
+    #[serde(default)]
+    pub judged: Option<f32>,
     /// Hashed from the conversation's beginning, so that no conversation is in two splits.
     pub split: Split,
     /// What makes the row doubtful; exports leave tagged rows out unless they are told otherwise.
@@ -136,11 +160,13 @@ pub enum Tag {
     FailedOpen,
     /// Another policy revision came into force while the exchange was under way.
     MixedRevision,
+    /// The answer calls tools. Of a whole answer the calls are in the row, of a streamed one they are left out.
+    ToolCalls,
 }
 
 impl Tag {
     /// Every tag.
-    pub const ALL: [Self; 4] = [Self::Aborted, Self::Truncated, Self::FailedOpen, Self::MixedRevision];
+    pub const ALL: [Self; 5] = [Self::Aborted, Self::Truncated, Self::FailedOpen, Self::MixedRevision, Self::ToolCalls];
 
     /// The word in rows and options.
     pub fn as_str(self) -> &'static str {
@@ -149,6 +175,7 @@ impl Tag {
             Self::Truncated => "truncated",
             Self::FailedOpen => "failed_open",
             Self::MixedRevision => "mixed_revision",
+            Self::ToolCalls => "tool_calls",
         }
     }
 }
@@ -163,6 +190,10 @@ pub enum Source {
     Block,
     /// An answer that no rule objected to was criticised and revised after the client had got it.
     Shadow,
+    /// A person rated an answer, gave a better one, or chose between two.
+    Feedback,
+    /// A second answer was drawn, and a judge preferred one of the two.
+    Resample,
 }
 
 impl Source {
@@ -172,8 +203,31 @@ impl Source {
             Self::Revision => "revision",
             Self::Block => "block",
             Self::Shadow => "shadow",
+            Self::Feedback => "feedback",
+            Self::Resample => "resample",
         }
     }
+}
+
+/// Who agreed that a row is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consent {
+    /// The operator, for all traffic.
+    #[default]
+    Operator,
+    /// The tenant whose request it was.
+    TenantOptIn,
+}
+
+/// How a person's judgement came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// The person was asked, or said so.
+    Explicit,
+    /// It is read from what the person did.
+    Implicit,
 }
 
 /// One guard's verdict on the rejected answer.

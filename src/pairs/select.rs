@@ -1,6 +1,6 @@
 //! Which rows are clean enough to train on.
 
-use crate::pairs::row::{Pair, Row, Split, Tag, Unpaired};
+use crate::pairs::row::{Pair, Row, Signal, Split, Tag, Unpaired};
 
 /// What an export takes.
 #[derive(Clone, Debug)]
@@ -9,13 +9,15 @@ pub struct Selection {
     pub margin: f32,
     /// Tagged rows that are taken all the same.
     pub include: Vec<Tag>,
+    /// Whether rows that are read from what people did are taken, not only those from what they said.
+    pub implicit: bool,
     /// Only rows of this split; all where it is not set.
     pub split: Option<Split>,
 }
 
 impl Default for Selection {
     fn default() -> Self {
-        Self { margin: 0.2, include: Vec::new(), split: None }
+        Self { margin: 0.2, include: Vec::new(), implicit: false, split: None }
     }
 }
 
@@ -24,6 +26,8 @@ impl Default for Selection {
 pub enum LeftOut {
     /// It is doubtful.
     Tagged(Tag),
+    /// It is read from what a person did, and nobody asked for that.
+    Implicit,
     /// It belongs to another split.
     OtherSplit,
     /// The rule scores, but one of the answers has no score.
@@ -41,6 +45,7 @@ impl LeftOut {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tagged(tag) => tag.as_str(),
+            Self::Implicit => "an implicit signal",
             Self::OtherSplit => "another split",
             Self::Unscored => "no score",
             Self::ChosenFails => "the chosen answer fails",
@@ -60,6 +65,9 @@ impl Selection {
         }
         if let Some(tag) = meta.tags.iter().find(|tag| !self.include.contains(tag)) {
             return Err(LeftOut::Tagged(*tag));
+        }
+        if meta.signal == Some(Signal::Implicit) && !self.implicit {
+            return Err(LeftOut::Implicit);
         }
         let Some(threshold) = meta.guards.first().and_then(|guard| guard.threshold) else { return Ok(()) };
         match row {
@@ -130,6 +138,15 @@ mod tests {
         assert_eq!(with(&[]), Err(LeftOut::Tagged(Tag::Aborted)));
         assert_eq!(with(&[Tag::Truncated]), Err(LeftOut::Tagged(Tag::Aborted)));
         assert_eq!(with(&[Tag::Aborted]), Ok(()));
+    }
+
+    #[test]
+    fn implicit_rows_are_left_out_unless_asked_for() {
+        let mut row = pair(draft("req_1"), &|_| None);
+        row.meta.signal = Some(Signal::Implicit);
+        let row = Row::Pair(Box::new(row));
+        assert_eq!(Selection::default().takes(&row), Err(LeftOut::Implicit));
+        assert_eq!(Selection { implicit: true, ..Selection::default() }.takes(&row), Ok(()));
     }
 
     #[test]

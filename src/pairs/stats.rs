@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use crate::pairs::mistakes::{fingerprint, text};
-use crate::pairs::row::{Row, Split};
+use crate::pairs::row::{Row, Signal, Split};
 use crate::pairs::select::{LeftOut, Selection};
 
 /// Margins are shown in tenths, from 0 to 1.
@@ -74,6 +74,11 @@ impl Stats {
         ];
         for (order, (heading, value)) in (0..).zip(columns) {
             *self.by.entry((order, heading)).or_default().entry(value).or_default() += 1;
+        }
+        if let Some(event) = &meta.event {
+            let kind = if meta.signal == Some(Signal::Implicit) { "implicit" } else { "explicit" };
+            let said = format!("{event} ({kind})");
+            *self.by.entry((u8::MAX - 1, "feedback")).or_default().entry(said).or_default() += 1;
         }
         for tag in &meta.tags {
             *self.by.entry((u8::MAX, "tag")).or_default().entry(tag.as_str().to_owned()).or_default() += 1;

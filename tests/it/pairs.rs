@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use wardline::pairs::{Answers, Draft, GuardScore, Row, Source, Tag};
+use wardline::pairs::{Answers, Consent, Draft, GuardScore, Row, Source, Tag};
 
 fn draft(number: usize, answers: Answers) -> Draft {
     Draft {
@@ -28,6 +28,11 @@ fn draft(number: usize, answers: Answers) -> Draft {
         }],
         sample_rate: 1.0,
         redaction: "pii_v1",
+        consent: Consent::Operator,
+        tenant: None,
+        user: None,
+        word: None,
+        judged: None,
         tags: Vec::new(),
     }
 }

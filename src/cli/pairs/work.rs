@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use indicatif::{ProgressBar, ProgressStyle};
-
 use super::super::Failed;
 use super::super::output::Output;
+use super::super::progress;
 use crate::pairs::{Format, ReadError, Reading, Row, Selection, Stats, files, fingerprint, mistakes};
 
 /// Mistakes that are told before the rest is only counted.
@@ -153,7 +152,7 @@ fn for_each(paths: &[PathBuf], take: &mut Taker<'_>) -> Result<(), Failed> {
         all.extend(files(path).map_err(told)?);
     }
     let total = all.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|file| file.len()).sum();
-    let (bar, read) = (progress(total), Arc::new(AtomicU64::new(0)));
+    let (bar, read) = (progress::bytes("reading", total), Arc::new(AtomicU64::new(0)));
     for path in all {
         let mut reading = Reading::open(&path, Arc::clone(&read)).map_err(told)?;
         while let Some(row) = reading.next() {
@@ -165,16 +164,6 @@ fn for_each(paths: &[PathBuf], take: &mut Taker<'_>) -> Result<(), Failed> {
     }
     bar.finish_and_clear();
     Ok(())
-}
-
-/// Bytes read, on standard error, and only where that is a terminal.
-fn progress(total: u64) -> ProgressBar {
-    let bar = ProgressBar::new(total);
-    let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {eta}");
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn print(text: &str) -> Result<(), Failed> {

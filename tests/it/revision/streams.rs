@@ -1,7 +1,11 @@
 //! Streamed answers under `revise`: held, repaired, or blocked; always a valid stream of the dialect.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt, stream};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::{Role, VIOLATED, policy, role, say};
 use crate::support::{Recorded, Running, Setup, Step, Upstream, chat, message, sse};
@@ -187,23 +191,31 @@ async fn a_repair_goes_on_from_the_last_released_sentence() {
     // A word before a stop could still become an address; behind the blank it cannot.
     let words = &["The sea is wide. ", "All is well. ", "But you", " are wor", "thless", ", friend."];
     for path in [CHAT, MESSAGES] {
+        let go = Arc::new(Notify::new());
+        let gate = Arc::clone(&go);
         let upstream = Upstream::start(move |request| match role(request) {
             Role::Assistant => {
                 let stream = answer_stream(path, words);
                 let at = stream.find("But you").unwrap();
                 let at = stream[..at].rfind("\n\n").unwrap() + 2;
-                let pieces: Vec<&[u8]> = vec![&stream.as_bytes()[..at], &stream.as_bytes()[at..]];
-                // Several times as long as text is held, so that a loaded machine releases it too.
-                sse(&pieces, 2500)
+                let mut steps = sse(&[&stream.as_bytes()[..at], &stream.as_bytes()[at..]], 0);
+                steps.insert(2, Step::Wait(Arc::clone(&gate)));
+                steps
             }
             Role::Critic => say(request, VIOLATED),
             Role::Reviser => say(request, r#"{"revision": "You matter."}"#),
         })
         .await;
         let running = Running::start(Setup::with(&policy_on("repair")), upstream.address).await;
-        let reply = running.client().post(path, ask(path, "Hello")).await;
-        assert_eq!(reply.header("x-guardrail-stream"), "window");
-        let text = reply.text();
+        let reply = running.client().stream(path, ask(path, "Hello")).await;
+        assert_eq!(reply.headers()["x-guardrail-stream"], "window");
+        let (mut body, mut text) = (reply.into_body(), String::new());
+        while let Some(frame) = body.frame().await {
+            text.push_str(std::str::from_utf8(&frame.unwrap().into_data().unwrap()).unwrap());
+            if text.contains("All is well. ") {
+                go.notify_one();
+            }
+        }
         assert_eq!(read(path, &text), "The sea is wide. All is well. You matter.");
         assert!(text.contains(r#""action":"revise""#), "it is told in the event: {text}");
         assert!(text.contains(if path == CHAT { r#""completion_tokens":9"# } else { r#""output_tokens":9"# }));

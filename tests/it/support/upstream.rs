@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub(crate) enum Step {
     Send(Vec<u8>),
     /// Waits.
     Sleep(u64),
+    /// Waits until the test says so.
+    Wait(Arc<Notify>),
     /// Waits until the other side closes the connection.
     Hold,
     /// Closes the connection at once, with a reset.
@@ -135,6 +137,7 @@ async fn converse(mut stream: TcpStream, script: &Script, record: &Mutex<Vec<Rec
                     }
                 }
                 Step::Sleep(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+                Step::Wait(go) => go.notified().await,
                 Step::Hold => {
                     let mut byte = [0];
                     // Nothing more is sent to us: whatever ends this is the other side's leaving.
