@@ -166,14 +166,14 @@ impl Event {
         self.rewrite_as(changes, None, None)
     }
 
-    /// The same; `note` is JSON for a `guardrail` member.
+    /// The same; `note` is JSON for a `guardrail` member, of the whole response where the event carries one.
     pub fn rewrite_with(&self, changes: &[(usize, String)], note: Option<&[u8]>) -> Bytes {
         self.rewrite_as(changes, note, None)
     }
 
     /// The same, with another `sequence_number`.
     pub(crate) fn rewrite_as(&self, changes: &[(usize, String)], note: Option<&[u8]>, sequence: Option<u64>) -> Bytes {
-        if changes.is_empty() && sequence.is_none() {
+        if changes.is_empty() && sequence.is_none() && note.is_none() {
             return self.raw.clone();
         }
         let beside = changes.iter().any(|(at, _)| self.deltas.get(*at).is_some_and(|delta| delta.node.is_none()));
@@ -182,8 +182,10 @@ impl Event {
         if let Some((number, sequence)) = doc.root().get("sequence_number").zip(sequence) {
             edits.replace(number.span(), sequence.to_string());
         }
-        if let Some(note) = note.filter(|_| doc.root().is_object()) {
-            edits.append_member(doc.root(), "guardrail", note);
+        let noted =
+            if self.dialect == Dialect::OpenAiResponses { doc.root().get("response") } else { Some(doc.root()) };
+        if let Some((noted, note)) = noted.filter(|noted| noted.is_object()).zip(note) {
+            edits.append_member(noted, "guardrail", note);
         }
         let data = doc.apply(&edits);
         match &self.frame.data_span {
@@ -201,8 +203,11 @@ impl Event {
     pub fn is_text_only(&self) -> bool {
         let bare = self.finish.is_empty() && self.closes.is_empty() && self.usage.is_none() && !self.terminal;
         let shape = |root: Value<'_>| {
-            if self.dialect == Dialect::AnthropicMessages {
-                return root.get("type").and_then(Value::as_str).as_deref() == Some("content_block_delta");
+            let kind = root.get("type").and_then(Value::as_str);
+            match self.dialect {
+                Dialect::AnthropicMessages => return kind.as_deref() == Some("content_block_delta"),
+                Dialect::OpenAiResponses => return kind.as_deref() == Some("response.output_text.delta"),
+                _ => {}
             }
             let mut deltas = root.all("choices").flat_map(Value::items).flat_map(|choice| choice.all("delta"));
             deltas.all(|delta| delta.get("role").is_none())

@@ -58,10 +58,19 @@ impl Transcript {
     pub fn release(&mut self, event: &Event, changes: &[(usize, String)], note: Option<&[u8]>) -> Bytes {
         match &mut self.progress {
             Progress::OpenAi(progress) => progress.released(event),
-            Progress::Responses(progress) => return progress.release(event, changes),
+            Progress::Responses(progress) => return progress.release(event, changes, note),
             Progress::Anthropic(progress) => progress.released(event),
         }
         event.rewrite_with(changes, note)
+    }
+
+    /// Takes note of an event that the client is not given, and of whose text it has a replacement.
+    pub fn leave_out(&mut self, event: &Event) {
+        match &mut self.progress {
+            Progress::OpenAi(progress) => progress.released(event),
+            Progress::Responses(progress) => progress.leave_out(),
+            Progress::Anthropic(progress) => progress.released(event),
+        }
     }
 
     /// Frames that end the stream as blocked, for every choice that has no end yet; whole also when the client has

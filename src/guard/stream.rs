@@ -72,8 +72,8 @@ pub struct StreamGuard {
     last_word: LastWord,
     /// What a revision does to this stream.
     on_stream: OnStream,
-    /// The choices whose answers are to be revised.
-    objections: BTreeMap<u32, Finding>,
+    /// The answers that are to be revised; of several choices perhaps several.
+    objections: BTreeMap<Lane, Finding>,
     /// Choices that ended at the token limit.
     truncated: BTreeSet<u32>,
     /// Whole answers are kept, for revision or for a row.
@@ -305,7 +305,7 @@ impl StreamGuard {
                 Some(Action::Revise) if self.on_stream != OnStream::Block && key.channel == Channel::Content => {
                     self.state = State::Revising;
                     lane.fate = Fate::Condemned;
-                    self.objections.entry(key.choice).or_insert_with(|| finding.clone());
+                    self.objections.entry(key).or_insert_with(|| finding.clone());
                 }
                 Some(Action::Block | Action::Revise) => self.state = State::Blocked(finding.clone()),
                 _ => {}
@@ -345,7 +345,7 @@ impl StreamGuard {
                 self.transcript.release(&held.event, &changes, note.as_deref())
             } else {
                 // The client misses nothing but text that a revision has replaced.
-                let _unsent = self.transcript.release(&held.event, &[], None);
+                self.transcript.leave_out(&held.event);
                 Bytes::new()
             };
             if !bytes.is_empty() {
@@ -370,23 +370,28 @@ impl StreamGuard {
     /// a revision has left nothing of the event.
     fn edited(&self, held: &Held) -> Option<Edited> {
         let mut changed = Vec::new();
-        let mut note = None;
         for (index, (delta, span)) in held.event.deltas.iter().zip(&held.spans).enumerate() {
             let Some(lane) = self.lanes.get(&delta.lane) else { continue };
             let Some(text) = replaced(&delta.text, span, &lane.redactions) else { continue };
-            if let Fate::Spliced(told) = &lane.fate {
-                if text.is_empty() && held.event.is_text_only() {
-                    return None;
-                }
-                note = told.clone().filter(|_| !text.is_empty());
+            if matches!(lane.fate, Fate::Spliced(_)) && text.is_empty() && held.event.is_text_only() {
+                return None;
             }
             changed.push((index, text));
         }
+        let note = held.event.finish.iter().find_map(|finish| self.told_of(finish.choice));
         let revised = self.lanes.get(&content(0)).is_some_and(|lane| matches!(lane.fate, Fate::Spliced(_)));
         if revised && held.event.is_citation() {
             return None;
         }
         Some((changed, note))
+    }
+
+    /// What the end of a choice tells of its revision.
+    fn told_of(&self, choice: u32) -> Option<Vec<u8>> {
+        self.lanes.iter().filter(|(key, _)| key.choice == choice).find_map(|(_, lane)| match &lane.fate {
+            Fate::Spliced(told) => told.clone(),
+            _ => None,
+        })
     }
 }
 

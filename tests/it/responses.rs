@@ -18,7 +18,7 @@ const PRIVATE: &[&str] =
 
 /// Events with their names and numbers.
 #[derive(Default)]
-struct Script {
+pub(crate) struct Script {
     out: String,
     number: u64,
 }
@@ -31,7 +31,7 @@ impl Script {
         let _infallible = write!(self.out, "event: {kind}\ndata: {event}\n\n");
     }
 
-    fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         let mut script = Self::default();
         script.event("response.created", json!({"response": response("in_progress", &[])}));
         script.event("response.in_progress", json!({"response": response("in_progress", &[])}));
@@ -39,7 +39,7 @@ impl Script {
     }
 
     /// A message, word by word; gives the item.
-    fn message(&mut self, at: usize, words: &[&str]) -> Value {
+    pub(crate) fn message(&mut self, at: usize, words: &[&str]) -> Value {
         let id = format!("msg_{at}");
         let place = json!({"item_id": id, "output_index": at, "content_index": 0});
         let with = |key: &str, value: Value| {
@@ -64,7 +64,7 @@ impl Script {
         item
     }
 
-    fn call(&mut self, at: usize, pieces: &[&str]) -> Value {
+    pub(crate) fn call(&mut self, at: usize, pieces: &[&str]) -> Value {
         let item = |arguments: &str| json!({"id": "fc_1", "type": "function_call", "status": "completed", "call_id": "call_1", "name": "weather", "arguments": arguments});
         self.event("response.output_item.added", json!({"output_index": at, "item": item("")}));
         for piece in pieces {
@@ -82,7 +82,7 @@ impl Script {
         item(&whole)
     }
 
-    fn end(mut self, output: &[Value]) -> String {
+    pub(crate) fn end(mut self, output: &[Value]) -> String {
         self.event("response.completed", json!({"response": response("completed", output)}));
         self.out
     }
@@ -95,7 +95,7 @@ fn response(status: &str, output: &[Value]) -> Value {
         "usage": {"input_tokens": 3, "output_tokens": 9, "total_tokens": 12}})
 }
 
-fn said(words: &[&str]) -> String {
+pub(crate) fn said(words: &[&str]) -> String {
     let mut script = Script::begin();
     let item = script.message(0, words);
     script.end(&[item])
@@ -138,13 +138,13 @@ async fn fetch(policy: &str, stream: &str) -> (String, String) {
     (played, reply.text())
 }
 
-fn events(stream: &str) -> Vec<Value> {
+pub(crate) fn events(stream: &str) -> Vec<Value> {
     let data = stream.lines().filter_map(|line| line.strip_prefix("data: "));
     data.map(|data| serde_json::from_str(data).unwrap()).collect()
 }
 
 /// The numbers have no gaps, and every repetition of the first item's text is the text of its deltas, which it gives.
-fn agreeing(stream: &str) -> String {
+pub(crate) fn agreeing(stream: &str) -> String {
     let events = events(stream);
     let mut text = String::new();
     for (number, event) in events.iter().enumerate() {
@@ -193,7 +193,7 @@ async fn every_split(stream: String, check: impl Fn(&str)) {
 }
 
 /// Without the harmful echo, which these tests do not send up.
-fn plain(stream: &str) -> String {
+pub(crate) fn plain(stream: &str) -> String {
     stream.replace("Be kind. Mine too, though you are worthless.", "")
 }
 

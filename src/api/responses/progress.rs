@@ -61,13 +61,13 @@ impl Progress {
     }
 
     /// The event's frame with `changes` made, numbered without gaps; empty for an annotation of a text that was edited.
-    pub(in crate::api) fn release(&mut self, event: &Event, changes: &[(usize, String)]) -> Bytes {
+    pub(in crate::api) fn release(&mut self, event: &Event, changes: &[(usize, String)], note: Option<&[u8]>) -> Bytes {
         self.done |= event.terminal;
         let Some(root) = event.root() else { return event.rewrite(changes) };
         let kind = root.get("type").and_then(Value::as_str).unwrap_or_default();
         let part = (number(root, "output_index"), number(root, "content_index"));
         if kind == "response.output_text.annotation.added" && self.edited.contains(&part) {
-            self.dropped += 1;
+            self.leave_out();
             return Bytes::new();
         }
         for (at, _) in changes {
@@ -78,7 +78,12 @@ impl Progress {
             root.get("sequence_number").and_then(Value::as_u64).map(|number| number - number.min(self.dropped));
         self.next = sequence.map_or(self.next, |number| number + 1);
         self.note(event, root, &kind, changes);
-        event.rewrite_as(changes, None, sequence.filter(|_| self.dropped > 0))
+        event.rewrite_as(changes, note, sequence.filter(|_| self.dropped > 0))
+    }
+
+    /// An event less: later ones close up.
+    pub(in crate::api) fn leave_out(&mut self) {
+        self.dropped += 1;
     }
 
     fn note(&mut self, event: &Event, root: Value<'_>, kind: &str, changes: &[(usize, String)]) {

@@ -32,11 +32,10 @@ pub struct Unspliceable;
 impl StreamGuard {
     /// The answers that are to be revised.
     pub fn objections(&self) -> Vec<Objection> {
-        let objections = self.objections.iter().filter_map(|(choice, finding)| {
-            let lane = self.lanes.get(&content(*choice))?;
-            let (shown, original) = lane.told();
-            let truncated = self.truncated.contains(choice);
-            let spliceable = self.lies_in_one_block(content(*choice));
+        let objections = self.objections.iter().filter_map(|(key, finding)| {
+            let (shown, original) = self.lanes.get(key)?.told();
+            let truncated = self.truncated.contains(&key.choice);
+            let spliceable = self.lies_in_one_block(*key);
             Some(Objection { finding: finding.clone(), original, shown, truncated, spliceable })
         });
         objections.collect()
@@ -44,7 +43,9 @@ impl StreamGuard {
 
     /// What a choice's answer came to so far, where it was remembered.
     pub fn said(&self, choice: u32) -> Option<String> {
-        self.lanes.get(&content(choice)).map(|lane| lane.told().1).filter(|said| !said.trim().is_empty())
+        let lanes = self.lanes.iter().filter(|(key, _)| key.choice == choice && key.channel == Channel::Content);
+        let said: String = lanes.map(|(_, lane)| lane.told().1).collect();
+        Some(said).filter(|said| !said.trim().is_empty())
     }
 
     /// Whether a choice was cut off at the token limit.
@@ -63,10 +64,10 @@ impl StreamGuard {
     }
 
     /// Puts a judged revision, the first choice of `revised`, in place of what the client lacks of a choice's answer.
-    /// `note` is JSON for the event in which it stands. The last answer revised, [`StreamGuard::settle`] goes on.
+    /// `note` is JSON for the event with which the choice ends. The last answer revised, [`StreamGuard::settle`] goes on.
     pub fn splice(&mut self, choice: u32, revised: Cleared<Reply>, note: Option<Vec<u8>>) -> Result<(), Unspliceable> {
         let answer = revised.into_inner().edited_answer(0).ok_or(Unspliceable)?;
-        let key = content(choice);
+        let key = *self.objections.keys().find(|key| key.choice == choice).ok_or(Unspliceable)?;
         let one_block = self.lies_in_one_block(key);
         let lane = self.lanes.get_mut(&key).filter(|lane| lane.sent < lane.window.end()).ok_or(Unspliceable)?;
         let rest = answer.strip_prefix(&lane.told().0).filter(|_| one_block).ok_or(Unspliceable)?.to_owned();
@@ -75,7 +76,7 @@ impl StreamGuard {
         lane.release(usize::MAX);
         lane.closed = true;
         lane.fate = Fate::Spliced(note);
-        self.objections.remove(&choice);
+        self.objections.remove(&key);
         if self.objections.is_empty() && self.state == State::Revising {
             self.state = State::Open;
         }
@@ -85,6 +86,10 @@ impl StreamGuard {
     /// Whether the text that the client lacks stands in one block: of several, all but the first would be left empty,
     /// which no client may send back.
     fn lies_in_one_block(&self, key: Lane) -> bool {
+        let answers = |other: &&Lane| other.choice == key.choice && other.channel == Channel::Content;
+        if self.lanes.keys().filter(answers).any(|other| *other != key) {
+            return false;
+        }
         let waiting = self.queue.iter().filter(|held| held.event.deltas.iter().any(|delta| delta.lane == key));
         let blocks: BTreeSet<u64> = waiting.map(|held| held.event.block()).collect();
         blocks.len() <= 1
@@ -94,7 +99,8 @@ impl StreamGuard {
 impl LaneState {
     /// What the client has of the text, as it was sent, and all of the text: that, and the rest as it came.
     fn told(&self) -> (String, String) {
-        let (sent, rest) = self.said.split_at_checked(self.sent).unwrap_or((&self.said, ""));
+        let said = self.repeated.as_ref().unwrap_or(&self.said);
+        let (sent, rest) = said.split_at_checked(self.sent).unwrap_or((said, ""));
         let shown = replaced(sent, &(0..self.sent), &self.redactions).unwrap_or_else(|| sent.to_owned());
         let over =
             self.redactions.iter().filter(|(range, _)| range.start < self.sent).map(|(range, _)| range.end).max();
@@ -109,10 +115,12 @@ pub(super) fn content(choice: u32) -> Lane {
     Lane::of(choice, Channel::Content)
 }
 
-/// What a revision does to a stream: what the policy says, where a rule revises answers and the dialect's streams say
-/// each thing once.
+/// What a revision does to a stream: what the policy says, where a rule revises answers.
 pub(super) fn on_stream(view: &View, dialect: Dialect) -> OnStream {
     let revises = |rule: &Rule| rule.action == Action::Revise && rule.mode == Mode::Enforce;
-    let says_once = matches!(dialect, Dialect::OpenAiChat | Dialect::AnthropicMessages);
-    if says_once && view.policy.rules.iter().any(revises) { view.policy.revise.on_stream } else { OnStream::Block }
+    if dialect.is_answered() && view.policy.rules.iter().any(revises) {
+        view.policy.revise.on_stream
+    } else {
+        OnStream::Block
+    }
 }

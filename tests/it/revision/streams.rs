@@ -7,12 +7,23 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use wardline::api::Dialect;
+
 use super::{Role, VIOLATED, policy, role, say};
-use crate::support::{Recorded, Running, Setup, Step, Upstream, chat, message, sse};
+use crate::responses;
+use crate::support::{Recorded, Running, Setup, Step, Upstream, prompt, sse};
 
 const HARMFUL: &[&str] = &["The sea is wide.", " All is well.", " But you", " are wor", "thless", ", friend."];
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/v1/messages";
+const RESPONSES: &str = "/v1/responses";
+const COMPLETIONS: &str = "/v1/completions";
+const ANSWERED: [(&str, Dialect); 4] = [
+    (CHAT, Dialect::OpenAiChat),
+    (MESSAGES, Dialect::AnthropicMessages),
+    (RESPONSES, Dialect::OpenAiResponses),
+    (COMPLETIONS, Dialect::OpenAiCompletions),
+];
 
 fn frame(name: Option<&str>, data: &Value) -> String {
     let event = name.map_or_else(String::new, |name| format!("event: {name}\n"));
@@ -32,6 +43,17 @@ fn typed(data: &Value) -> String {
 
 /// The words as a stream of the dialect, with what comes after them.
 fn answer_stream(path: &str, words: &[&str]) -> String {
+    if path == RESPONSES {
+        return responses::plain(&responses::said(words));
+    }
+    if path == COMPLETIONS {
+        let chunk = |text: &str, finish: Value| {
+            let choice = json!({"text": text, "index": 0, "logprobs": null, "finish_reason": finish});
+            frame(None, &json!({"id": "c", "object": "text_completion", "model": "m", "choices": [choice]}))
+        };
+        let words: String = words.iter().map(|word| chunk(word, Value::Null)).collect();
+        return words + &chunk("", json!("stop")) + "data: [DONE]\n\n";
+    }
     if path == CHAT {
         let mut out = chunk(0, &json!({"role": "assistant", "content": ""}), &Value::Null);
         out.extend(words.iter().map(|word| chunk(0, &json!({"content": word}), &Value::Null)));
@@ -64,20 +86,26 @@ fn block(index: u32, words: &[&str]) -> String {
 
 /// Reads a stream as an SDK would, and fails on what an SDK would stumble over. Gives the answer's text.
 fn read(path: &str, stream: &str) -> String {
+    if path == RESPONSES {
+        let end = responses::events(stream).pop().unwrap();
+        assert!(end["type"] == "response.completed" || end["type"] == "response.incomplete", "{stream}");
+        return responses::agreeing(stream);
+    }
+    let chunked = path != MESSAGES;
     let (mut text, mut open, mut started, mut finished) = (String::new(), None, false, false);
     for frame in stream.split("\n\n").filter(|frame| !frame.is_empty() && !frame.starts_with(':')) {
         let name = frame.lines().find_map(|line| line.strip_prefix("event: "));
         let data = frame.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
         if data == "[DONE]" {
-            assert!(path == CHAT && finished, "{stream}");
+            assert!(chunked && finished, "{stream}");
             continue;
         }
         let event: Value = serde_json::from_str(data).unwrap();
-        if path == CHAT {
+        if chunked {
             assert_eq!(event["id"], "c", "{frame}");
             if let Some(choice) = event["choices"].get(0) {
                 assert!(!finished, "after the end: {frame}");
-                text.push_str(choice["delta"]["content"].as_str().unwrap_or_default());
+                text.push_str(choice["delta"]["content"].as_str().or(choice["text"].as_str()).unwrap_or_default());
                 finished |= choice["finish_reason"].is_string();
             }
             continue;
@@ -115,11 +143,21 @@ fn material(request: &Recorded) -> Value {
 }
 
 fn path(request: &Recorded) -> &'static str {
-    if request.head.starts_with("POST /v1/messages ") { MESSAGES } else { CHAT }
+    let asked = |(path, _): &(&str, Dialect)| request.head.starts_with(&format!("POST {path} "));
+    ANSWERED.into_iter().find(asked).unwrap().0
 }
 
 fn ask(path: &str, text: &str) -> String {
-    if path == CHAT { chat(text, true) } else { message(text, true) }
+    let (_, dialect) = ANSWERED.into_iter().find(|(other, _)| *other == path).unwrap();
+    prompt(dialect, text, true)
+}
+
+/// What the user said: no test lets the constitution say a number.
+fn said_by_user(request: &Recorded) -> String {
+    let body = request.json();
+    let last = body["messages"].as_array().and_then(|messages| messages.last()?["content"].as_str().map(str::to_owned));
+    let text = last.or_else(|| body["input"].as_str().or(body["prompt"].as_str()).map(str::to_owned)).unwrap();
+    text.rsplit('\n').next().unwrap().to_owned()
 }
 
 /// The answer's stream, cut in two where the user's message says, and a critic and reviser who do their work. A reviser
@@ -128,9 +166,7 @@ fn play(request: &Recorded) -> Vec<Step> {
     match role(request) {
         Role::Assistant => {
             let stream = answer_stream(path(request), HARMFUL);
-            let body = request.json();
-            let messages = body["messages"].as_array().unwrap();
-            let at: usize = messages.last().unwrap()["content"].as_str().unwrap().parse().unwrap();
+            let at: usize = said_by_user(request).parse().unwrap();
             let (left, right) = stream.as_bytes().split_at(at);
             sse(&[left, right], 1)
         }
@@ -161,7 +197,7 @@ async fn every_split(on_stream: &str, path: &'static str, check: impl Fn(usize, 
 
 #[tokio::test]
 async fn a_held_stream_is_revised_whole_wherever_it_was_cut() {
-    for path in [CHAT, MESSAGES] {
+    for (path, _) in ANSWERED {
         let mut first: Option<String> = None;
         let first = std::cell::RefCell::new(&mut first);
         every_split("hold", path, |split, text| {
@@ -175,7 +211,7 @@ async fn a_held_stream_is_revised_whole_wherever_it_was_cut() {
 
 #[tokio::test]
 async fn a_stream_is_repaired_from_what_was_shown_wherever_it_was_cut() {
-    for path in [CHAT, MESSAGES] {
+    for (path, _) in ANSWERED {
         every_split("repair", path, |split, text| {
             let answer = read(path, text);
             let shown = answer.strip_suffix(" You matter.").unwrap_or_else(|| panic!("split at {split}: {answer}"));
@@ -190,7 +226,7 @@ async fn a_stream_is_repaired_from_what_was_shown_wherever_it_was_cut() {
 async fn a_repair_goes_on_from_the_last_released_sentence() {
     // A word before a stop could still become an address; behind the blank it cannot.
     let words = &["The sea is wide. ", "All is well. ", "But you", " are wor", "thless", ", friend."];
-    for path in [CHAT, MESSAGES] {
+    for (path, _) in ANSWERED {
         let go = Arc::new(Notify::new());
         let gate = Arc::clone(&go);
         let upstream = Upstream::start(move |request| match role(request) {
@@ -217,8 +253,13 @@ async fn a_repair_goes_on_from_the_last_released_sentence() {
             }
         }
         assert_eq!(read(path, &text), "The sea is wide. All is well. You matter.");
-        assert!(text.contains(r#""action":"revise""#), "it is told in the event: {text}");
-        assert!(text.contains(if path == CHAT { r#""completion_tokens":9"# } else { r#""output_tokens":9"# }));
+        assert_eq!(text.matches(r#""guardrail":{"#).count(), 1, "{text}");
+        assert!(text.contains(r#""action":"revise""#), "{text}");
+        let told = text.split("\n\n").find(|frame| frame.contains(r#""guardrail":{"#)).unwrap();
+        let end = ["\"finish_reason\":\"stop\"", "event: message_delta", "event: response.completed"];
+        assert!(end.iter().any(|end| told.contains(end)), "it is told where the answer ends: {text}");
+        let tokens = if path == CHAT { r#""completion_tokens":9"# } else { r#""output_tokens":9"# };
+        assert!(path == COMPLETIONS || text.contains(tokens), "{text}");
         let asked = upstream.requests();
         assert_eq!(asked.len(), 3);
         let (critic, reviser) = (material(&asked[1]), material(&asked[2]));
@@ -250,7 +291,7 @@ async fn once(policy: &str, path: &'static str, stream: String, reviser: &'stati
 
 #[tokio::test]
 async fn a_held_stream_without_harm_comes_down_byte_for_byte() {
-    for path in [CHAT, MESSAGES] {
+    for (path, _) in ANSWERED {
         let stream = answer_stream(path, &HARMFUL[..2]);
         let (_running, upstream, text) = once(&policy_on("hold"), path, stream.clone(), "").await;
         assert_eq!((text, upstream.requests().len()), (stream, 1));
@@ -259,15 +300,19 @@ async fn a_held_stream_without_harm_comes_down_byte_for_byte() {
 
 #[tokio::test]
 async fn what_cannot_be_mended_ends_as_blocked_and_leaves_an_unpaired_row() {
-    for path in [CHAT, MESSAGES] {
+    for (path, _) in ANSWERED {
         for on_stream in ["hold", "repair", "block"] {
             let revision = r#"{"revision": " Still worthless."}"#;
             let (running, upstream, text) =
                 once(&policy_on(on_stream), path, answer_stream(path, HARMFUL), revision).await;
             assert!(!text.contains("thless"), "{text}");
-            let end = if path == CHAT { r#""finish_reason":"content_filter""# } else { r#""stop_reason":"refusal""# };
+            let end = match path {
+                MESSAGES => r#""stop_reason":"refusal""#,
+                RESPONSES => r#""incomplete_details":{"reason":"content_filter"}"#,
+                _ => r#""finish_reason":"content_filter""#,
+            };
             assert!(text.contains(end), "{on_stream}: {text}");
-            read(path, &text.replace("chatcmpl-", "c"));
+            read(path, &text);
             assert_eq!(upstream.requests().len(), if on_stream == "block" { 1 } else { 5 });
             running.wait_for(r#"wardline_pairs_sampled_total{sink="spool"}"#, 1.0).await;
             let rows = running.rows();
@@ -288,6 +333,27 @@ async fn text_in_several_blocks_cannot_be_repaired() {
         once(&policy_on("hold"), MESSAGES, several, r#"{"revision": "You matter."}"#).await;
     assert!(text.contains(r#""stop_reason":"refusal""#) && !text.contains("wor"), "{text}");
     assert_eq!(upstream.requests().len(), 1, "nobody is asked in vain");
+}
+
+#[tokio::test]
+async fn a_responses_text_in_several_parts_is_blocked_and_its_calls_survive_a_revision() {
+    let mut script = responses::Script::begin();
+    let items = [script.message(0, &["All is well."]), script.message(1, &["You are", " worthless."])];
+    let several = responses::plain(&script.end(&items));
+    for on_stream in ["hold", "repair"] {
+        let (_running, upstream, text) =
+            once(&policy_on(on_stream), RESPONSES, several.clone(), r#"{"revision": "You matter."}"#).await;
+        assert!(text.contains("response.incomplete") && !text.contains("worthless"), "{text}");
+        assert_eq!(upstream.requests().len(), 1, "nobody is asked in vain");
+        let mut script = responses::Script::begin();
+        let items = [script.message(0, HARMFUL), script.call(1, &["{\"city\":", "\"Rome\"}"])];
+        let calling = responses::plain(&script.end(&items));
+        let (_running, _upstream, text) =
+            once(&policy_on(on_stream), RESPONSES, calling, r#"{"revision": "You matter."}"#).await;
+        assert!(!text.contains("wor") && text.contains(r#"{\"city\":\"Rome\"}"#), "{text}");
+        assert!(read(RESPONSES, &text).ends_with("You matter."), "{text}");
+        assert_eq!(responses::events(&text).pop().unwrap()["response"]["guardrail"]["action"], "revise");
+    }
 }
 
 #[tokio::test]
@@ -391,7 +457,7 @@ async fn a_stream_that_breaks_while_its_rest_is_gathered_shows_none_of_it() {
 #[tokio::test]
 async fn personal_data_is_replaced_on_both_sides_of_the_seam() {
     let words = &["Write to jane@example.com.", " You are", " worthless, bob@example.com."];
-    for (path, on_stream) in [(CHAT, "repair"), (MESSAGES, "repair"), (CHAT, "hold"), (MESSAGES, "hold")] {
+    for (path, on_stream) in ANSWERED.iter().flat_map(|(path, _)| [(*path, "repair"), (*path, "hold")]) {
         let revision = r#"{"revision": " Or to ann@example.com."}"#;
         let (_running, _upstream, text) = once(&policy_on(on_stream), path, answer_stream(path, words), revision).await;
         assert!(!text.contains("example.com"), "{text}");
