@@ -10,7 +10,7 @@ RUNTIME := .ort/libonnxruntime.so
 RELEASE := target/release/wardline
 
 .PHONY: help run build ort test fmt clippy doc unit sdk-test deploy-test bench bench-quick tools deny clean \
-        models models-venv models-eval pairs-proof lime-record
+        models models-venv models-eval pairs-proof lime-record fuzz sdk-matrix
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -109,6 +109,11 @@ lime-record: ## Explanations by the Python package lime for the tests; again whe
 	@[ -x .venv/lime/bin/python ] || python3.11 -m venv .venv/lime
 	.venv/lime/bin/pip install --quiet -r tests/lime/requirements.txt
 	OMP_WAIT_POLICY=passive .venv/lime/bin/python tests/lime/record.py
+
+FUZZ_S ?= 120
+
+fuzz: ## Fuzz each target for FUZZ_S seconds (needs a nightly toolchain and cargo-fuzz); `make test` replays the corpora
+	for target in framer walker path policy; do cargo +nightly fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_S); done
 
 deny: ## Licences, advisories, duplicate crates (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install cargo-deny --locked" >&2; exit 1; }

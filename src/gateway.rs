@@ -92,6 +92,11 @@ pub struct Gateway {
     pub presence: HashMap<&'static str, Arc<()>>,
 }
 
+/// The row that a request is for, and the path and query with which it would go up; else the status it is refused with.
+pub fn resolve<B>(request: &Request<B>) -> Result<(&'static Route, PathAndQuery), StatusCode> {
+    intake::arrive(request).map(|arrival| (arrival.route, arrival.target)).map_err(|refusal| refusal.status())
+}
+
 impl Gateway {
     /// Answers one request. Never fails: what is wrong is said in the answer.
     pub async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {

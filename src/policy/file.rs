@@ -32,9 +32,17 @@ impl PolicyFile {
     /// It cannot be read, or has mistakes.
     pub fn read(path: &Path, known: &Known) -> Result<Self, PolicyError> {
         let text = yaml::text_of(path).map_err(|source| PolicyError::Read { path: path.to_owned(), source })?;
-        let Compiled { policy, tests } = compile(path, &text, known).map_err(PolicyError::Files)?;
+        Self::of_text(path, &text, known)
+    }
+
+    /// The same of a text that is at hand; `path` is where it would lie.
+    ///
+    /// # Errors
+    /// It has mistakes.
+    pub fn of_text(path: &Path, text: &str, known: &Known) -> Result<Self, PolicyError> {
+        let Compiled { policy, tests } = compile(path, text, known).map_err(PolicyError::Files)?;
         let (places, tests) = tests.into_iter().unzip();
-        Ok(Self { path: path.to_owned(), policy, tests, places, text })
+        Ok(Self { path: path.to_owned(), policy, tests, places, text: text.to_owned() })
     }
 
     /// Every policy of a directory, by file name.

@@ -5,6 +5,7 @@
 mod census;
 mod dialects;
 mod faults;
+mod fuzz;
 mod judge;
 mod layers;
 mod ledger;
