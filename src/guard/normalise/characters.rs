@@ -16,13 +16,18 @@ const FLAGS: [&str; 3] = ["gbeng", "gbsct", "gbwls"];
 /// First what is hidden goes, then what is left is composed, so that nothing hides between a letter and its mark.
 pub(super) fn undo(mut view: Normalised) -> Normalised {
     view.stepped(view.text().len());
-    if view.text().bytes().all(|b| (b' '..0x7f).contains(&b) || matches!(b, b'\t' | b'\n' | b'\r')) {
+    if view.text().bytes().all(is_plain) {
         return view;
     }
     let edits = hidden(view.text());
     let view = view.replace(&edits);
     let edits = forms(view.text());
     view.replace(&edits)
+}
+
+/// What shows, and blanks, of ASCII: nothing to do here.
+pub(super) fn is_plain(byte: u8) -> bool {
+    (b' '..0x7f).contains(&byte) || matches!(byte, b'\t' | b'\n' | b'\r')
 }
 
 fn hidden(text: &str) -> Vec<Edit> {

@@ -1,6 +1,6 @@
 //! Whole sentences in another alphabet: turned by thirteen, or upside down.
 
-use super::tables::{is_word, turned};
+use super::tables::{is_word, may_hide, turned};
 use super::view::{Edit, Kind, Normalised};
 
 /// Longer than any word that is looked up.
@@ -18,6 +18,23 @@ pub(super) fn undo(mut view: Normalised) -> Normalised {
     view.stepped(steps);
     let edits = sentences(view.text(), upside_down);
     view.replace(&edits)
+}
+
+/// Whether a word is a known one when turned by thirteen.
+pub(super) fn hides_a_word(word: &[u8]) -> bool {
+    if word.len() < 2 || word.len() > LONGEST || !may_hide(word[0], word[1]) {
+        return false;
+    }
+    let mut letters = [0u8; LONGEST];
+    for (to, from) in letters.iter_mut().zip(word) {
+        *to = thirteen(from.to_ascii_lowercase());
+    }
+    is_word(&letters[..word.len()])
+}
+
+/// Whether a sentence makes sense only when it is turned by thirteen.
+pub(super) fn is_turned(sentence: &str) -> bool {
+    rot13(sentence).is_some()
 }
 
 /// Asks about each sentence: what stands between line ends, stops, colons and quotation marks.
@@ -38,24 +55,17 @@ fn sentences(text: &str, turn: fn(&str) -> Option<(String, Kind)>) -> Vec<Edit> 
 /// Common words must show when the letters are turned, and hardly any before.
 fn rot13(sentence: &str) -> Option<(String, Kind)> {
     let (mut words, mut plain, mut hidden) = (0usize, 0usize, 0usize);
-    for word in sentence.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty()) {
+    for word in sentence.as_bytes().split(|b| !b.is_ascii_alphabetic()).filter(|word| !word.is_empty()) {
         words += 1;
-        if word.len() > LONGEST {
-            continue;
-        }
-        let mut letters = [0u8; LONGEST];
-        for (to, from) in letters.iter_mut().zip(word.bytes()) {
-            *to = from.to_ascii_lowercase();
-        }
-        let letters = &mut letters[..word.len()];
-        plain += usize::from(word.len() > 1 && is_word(letters));
-        for letter in letters.iter_mut() {
-            *letter = thirteen(*letter);
-        }
-        hidden += usize::from(word.len() > 1 && is_word(letters));
+        hidden += usize::from(hides_a_word(word));
     }
-    let found = hidden >= 2 && hidden > plain * 3 && hidden * 3 >= words;
-    found.then(|| {
+    if hidden < 2 || hidden * 3 < words {
+        return None;
+    }
+    for word in sentence.as_bytes().split(|b| !b.is_ascii_alphabetic()) {
+        plain += usize::from((2..=LONGEST).contains(&word.len()) && is_word(&word.to_ascii_lowercase()));
+    }
+    (hidden > plain * 3).then(|| {
         let turned = sentence.chars().map(|c| if c.is_ascii() { char::from(thirteen(c as u8)) } else { c });
         (turned.collect(), Kind::Rot13)
     })

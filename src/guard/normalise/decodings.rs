@@ -2,6 +2,7 @@
 //!
 //! One walk from left to right. What is tried at a place is tried once, and what was looked at in vain is passed over.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::plausible::plausible;
@@ -23,6 +24,19 @@ pub(super) fn undo(mut view: Normalised) -> (Normalised, bool) {
     view.stepped(steps);
     let changed = !edits.is_empty();
     (view.replace(&edits), changed)
+}
+
+/// Whether an encoding, or what must be passed over like one, begins at this place of the text.
+pub(super) fn begins(text: &str, at: usize) -> bool {
+    let bytes = text.as_bytes();
+    let mut walk = Walk { text, edits: Vec::new(), steps: 0 };
+    match bytes[at] {
+        b'%' => return pair(bytes, at + 1).is_some(),
+        b'\\' => return escape(bytes, at).is_some(),
+        b'&' => walk.entity(at),
+        _ => walk.token(at),
+    };
+    !walk.edits.is_empty()
 }
 
 struct Walk<'a> {
@@ -130,7 +144,7 @@ impl Walk<'_> {
                 return end;
             }
         }
-        let mut letters: Vec<u8> = bytes[start..end].to_vec();
+        let mut letters = Cow::Borrowed(&bytes[start..end]);
         let mut line = end - start;
         // Folded as in mail: long lines follow each other.
         while line >= LINE && bytes.get(end).is_some_and(|b| matches!(b, b'\r' | b'\n')) {
@@ -140,7 +154,7 @@ impl Walk<'_> {
             if line == 0 {
                 break;
             }
-            letters.extend_from_slice(&bytes[next..next_end]);
+            letters.to_mut().extend_from_slice(&bytes[next..next_end]);
             end = next_end;
         }
         let padded = bytes[end..].iter().take(2).take_while(|b| **b == b'=').count();

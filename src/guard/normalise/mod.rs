@@ -7,12 +7,15 @@
 //! characters, letters set apart and base64. What is made here is a second view of a text for whoever judges. It is
 //! never sent anywhere: a place found in it is looked up in the text as it came ([`Normalised::source`]).
 //!
+//! Most text is plain. One walk sees that ([`plain`]) and nothing else is done.
+//!
 //! Each step finds pieces to replace, in order, in one walk, and there is a fixed number of steps, so that the time is
 //! linear in the text. Undoing is idempotent; decoding stops after two layers, and a third stays as it is.
 
 mod characters;
 mod ciphers;
 mod decodings;
+mod plain;
 mod plausible;
 #[cfg(test)]
 mod real_model;
@@ -35,6 +38,11 @@ const PART: usize = 256 * 1024;
 
 /// The text with tricks undone; `None` where that changes nothing.
 pub fn normalise(text: &str) -> Option<Normalised> {
+    if plain::is_plain(text) { None } else { thoroughly(text) }
+}
+
+/// The same without a look ahead.
+fn thoroughly(text: &str) -> Option<Normalised> {
     let mut view = characters::undo(Normalised::of(text));
     for _ in 0..LAYERS {
         let (decoded, changed) = decodings::undo(view);
@@ -81,6 +89,9 @@ pub(super) fn parts(text: &str) -> impl Iterator<Item = Range<usize>> {
 /// The text with its characters undone and nothing else: what can be said of a text that still goes on, as it changes
 /// nothing before its last character, whatever follows.
 pub(super) fn characters_only(text: &str) -> Option<Normalised> {
+    if text.bytes().all(characters::is_plain) {
+        return None;
+    }
     let view = characters::undo(Normalised::of(text));
     (view.edits() > 0).then_some(view)
 }

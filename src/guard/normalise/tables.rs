@@ -75,29 +75,45 @@ pub(super) fn turned(c: char) -> Option<char> {
 /// Whether a word in small letters is a common one, or one of those that attacks are made of.
 pub(super) fn is_word(word: &[u8]) -> bool {
     let Some([first, second]) = word.first_chunk::<2>() else { return matches!(word, b"a" | b"i") };
-    begins(*first, *second) && WORDS.binary_search_by(|known| known.as_bytes().cmp(word)).is_ok()
-}
-
-fn begins(first: u8, second: u8) -> bool {
-    first.is_ascii_lowercase() && second.is_ascii_lowercase() && BEGINNINGS[index(first, second)]
+    if !first.is_ascii_lowercase() || !second.is_ascii_lowercase() {
+        return false;
+    }
+    let (start, end) = BEGINNINGS[index(*first, *second)];
+    WORDS[usize::from(start)..usize::from(end)].iter().any(|known| known.as_bytes() == word)
 }
 
 const fn index(first: u8, second: u8) -> usize {
     (first - b'a') as usize * 26 + (second - b'a') as usize
 }
 
-/// Which two letters begin a word of the list: most lookups end here.
-static BEGINNINGS: [bool; 676] = beginnings();
+/// Which words of the list begin with two letters: most often none, else a few.
+static BEGINNINGS: [(u16, u16); 676] = beginnings();
 
-const fn beginnings() -> [bool; 676] {
-    let mut all = [false; 676];
+#[expect(clippy::cast_possible_truncation, reason = "a list of some hundred words")]
+const fn beginnings() -> [(u16, u16); 676] {
+    assert!(WORDS.len() < u16::MAX as usize);
+    let mut all = [(0, 0); 676];
     let mut at = 0;
     while at < WORDS.len() {
         let word = WORDS[at].as_bytes();
-        all[index(word[0], word[1])] = true;
+        let (start, end) = &mut all[index(word[0], word[1])];
+        if *end == 0 {
+            *start = at as u16;
+        }
         at += 1;
+        *end = at as u16;
     }
     all
+}
+
+/// Whether two letters, of either case, begin a word of the list when they are turned by thirteen.
+pub(super) fn may_hide(first: u8, second: u8) -> bool {
+    let turned = |letter: u8| (letter.to_ascii_lowercase().wrapping_sub(b'a').wrapping_add(13)) % 26;
+    if !first.is_ascii_alphabetic() || !second.is_ascii_alphabetic() {
+        return false;
+    }
+    let (start, end) = BEGINNINGS[usize::from(turned(first)) * 26 + usize::from(turned(second))];
+    start < end
 }
 
 /// Common English words and those of instructions and attacks, sorted; by hand.

@@ -228,17 +228,32 @@ fn spelt(text: &str) -> Vec<Edit> {
             plain &= bytes[at].is_ascii_alphabetic();
             at += 1;
         }
-        let after = bytes.get(at).copied().unwrap_or(b' ');
-        if at - start < 3 || after >= 0x80 || start > 0 && bytes[start - 1] >= 0x80 {
-            continue;
-        }
-        if plain {
-            shuffled(text, start..at, &mut edits);
-        } else {
-            leet(text, start..at, after, &mut edits);
-        }
+        spelling(text, start..at, plain, &mut edits);
     }
     edits
+}
+
+/// Whether such a word would be read another way.
+pub(super) fn is_respelt(text: &str, word: Range<usize>) -> bool {
+    let mut edits = Vec::new();
+    let plain = text.as_bytes()[word.clone()].iter().all(u8::is_ascii_alphabetic);
+    spelling(text, word, plain, &mut edits);
+    !edits.is_empty()
+}
+
+/// Reads one word, `plain` if it has letters only.
+fn spelling(text: &str, word: Range<usize>, plain: bool, edits: &mut Vec<Edit>) {
+    let bytes = text.as_bytes();
+    let before = if word.start > 0 { bytes[word.start - 1] } else { b' ' };
+    let after = bytes.get(word.end).copied().unwrap_or(b' ');
+    if word.len() < 3 || before >= 0x80 || after >= 0x80 {
+        return;
+    }
+    if plain {
+        shuffled(text, word, edits);
+    } else {
+        leet(text, word, after, edits);
+    }
 }
 
 fn is_spelling(byte: u8) -> bool {
