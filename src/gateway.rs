@@ -14,6 +14,7 @@ mod race;
 mod record;
 mod refuse;
 mod revise;
+mod rollout;
 mod routes;
 mod shadow;
 mod status;
@@ -150,7 +151,8 @@ impl Gateway {
         let key = intake::client_key(&head).map(Key::Sent);
         let tenant = self.tenant(key, &head)?;
         let (route, model, named) = (dialect.route(), call.model(), tenant.as_deref());
-        let view = self.policies.select(&Asking { route, model, key, tenant: named, headers: Some(&head) });
+        let asking = Asking { route, model, key, tenant: named, headers: Some(&head) };
+        let view = self.policies.assign(&asking, |by| rollout::identity(by, key, &call, id)).snapshot;
         call.inject(&view.policy.constitution.text, view.policy.inject.inject());
         timer.stop(&self.metrics, dialect.route(), "parse");
         let sharing = sharing(upstream, tenant.as_deref(), &head);

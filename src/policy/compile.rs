@@ -13,6 +13,7 @@ use super::checked::{
 use super::constitution;
 use super::embedded::{self, Test};
 use super::render::one_line;
+use super::rollout::{self, Plan};
 use super::rules::Rules;
 use super::schema;
 use crate::yaml::{self, Problem, Source, Spanned, expected};
@@ -22,6 +23,8 @@ pub(super) struct Compiled {
     pub(super) policy: Policy,
     /// Each with its place.
     pub(super) tests: Vec<(Location, Test)>,
+    /// With the place of the policy that it names.
+    pub(super) rollout: Option<(Location, Plan)>,
 }
 
 /// Checks one file against what is known. All mistakes that can be told apart are told at once.
@@ -39,6 +42,8 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Compiled
     let judge = keep(judge(source, &file.judge, known), &mut found);
     // Which rules there are is known for sure only when each of them is sound.
     let tests = if found.is_empty() { tests(source, &file.tests, &rules, &mut found) } else { Vec::new() };
+    let rollout = file.rollout.as_ref().map(|written| rollout::check(source, name.as_deref(), written)).transpose();
+    let rollout = keep(rollout, &mut found).flatten();
     let (Some(name), Some(respond), Some(stream), Some(revise), Some(pairs), Some(judge), true) =
         (name, respond, stream, revise, pairs, judge, found.is_empty())
     else {
@@ -63,7 +68,7 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Compiled
         models,
     };
     let sealed = policy.sealed().map_err(|error| vec![source.problem(Location::UNKNOWN, error.to_string())])?;
-    Ok(Compiled { policy: sealed, tests })
+    Ok(Compiled { policy: sealed, tests, rollout })
 }
 
 fn unreadable(source: Source<'_>, error: &serde_saphyr::Error) -> Problem {

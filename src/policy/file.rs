@@ -9,6 +9,7 @@ use super::compile::{Compiled, compile};
 use super::directory::policy_files;
 use super::embedded::{Proof, Test};
 use super::error::PolicyError;
+use super::rollout::Plan;
 use crate::yaml::{self, Problem, Source};
 
 /// A policy file without a mistake.
@@ -20,6 +21,10 @@ pub struct PolicyFile {
     pub policy: Policy,
     /// The tests that it brings along, in its order.
     pub tests: Vec<Test>,
+    /// How it is to take another policy's place.
+    pub rollout: Option<Plan>,
+    /// Where the policy that it takes the place of is named.
+    pub(super) rollout_place: Location,
     /// Where each test begins.
     places: Vec<Location>,
     text: String,
@@ -40,9 +45,11 @@ impl PolicyFile {
     /// # Errors
     /// It has mistakes.
     pub fn of_text(path: &Path, text: &str, known: &Known) -> Result<Self, PolicyError> {
-        let Compiled { policy, tests } = compile(path, text, known).map_err(PolicyError::Files)?;
+        let Compiled { policy, tests, rollout } = compile(path, text, known).map_err(PolicyError::Files)?;
         let (places, tests) = tests.into_iter().unzip();
-        Ok(Self { path: path.to_owned(), policy, tests, places, text: text.to_owned() })
+        let (rollout_place, rollout) = rollout.map_or((Location::UNKNOWN, None), |(place, plan)| (place, Some(plan)));
+        let (path, text) = (path.to_owned(), text.to_owned());
+        Ok(Self { path, policy, tests, rollout, rollout_place, places, text })
     }
 
     /// Every policy of a directory, by file name.
@@ -68,6 +75,11 @@ impl PolicyFile {
     /// The line of a test, counted from 1.
     pub fn line_of(&self, test: usize) -> u64 {
         self.places.get(test).map_or(1, |place| place.line().max(1))
+    }
+
+    /// A mistake at a place in the file.
+    pub(super) fn problem(&self, place: Location, message: impl Into<String>) -> Problem {
+        Source { path: &self.path, text: &self.text }.problem(place, message)
     }
 
     /// What the tests that failed say, each with its place; one proof a test.

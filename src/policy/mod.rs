@@ -19,6 +19,7 @@ mod file;
 #[cfg(test)]
 mod mistakes;
 mod render;
+mod rollout;
 mod rules;
 mod schema;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use embedded::{Expected, Probe, Proof, Test};
 pub use error::PolicyError;
 pub use file::PolicyFile;
 pub use render::tokens;
+pub use rollout::{Assigned, By, Placed, Plan, Rollout, Trial};
 pub use schema::json_schema;
 pub use select::{Asking, Key, Selector};
 pub use store::{Config, LastReload, Makers, Snapshot, Store};

@@ -14,7 +14,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::{
     Action, Annotate, Disclose, InputBlock, InputMode, Mode, OnError, OnStream, OutputBlock, ReplayedBlock, Role,
-    constitution, embedded,
+    constitution, embedded, rollout,
 };
 use crate::api::Origin;
 use crate::yaml::{Spanned, schema_of};
@@ -74,6 +74,9 @@ pub(super) struct File {
     /// Examples of what the policy does. They are run by `wardline test`, and before the policy is put in force.
     #[serde(default)]
     pub(super) tests: Vec<Spanned<embedded::Written>>,
+    /// Tries this policy on another one's requests before it takes its place. Not part of its revision.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) rollout: Option<Spanned<rollout::Written>>,
 }
 
 /// How the constitution is written into a request.

@@ -128,6 +128,16 @@ impl Selector {
     }
 }
 
+impl Key<'_> {
+    /// What tells keys apart: the hex digits of the key's SHA-256, as far as they are known.
+    pub fn identity(&self) -> String {
+        match self {
+            Self::Sent(key) => hex(key),
+            Self::Hashed(digits) => (*digits).to_owned(),
+        }
+    }
+}
+
 /// What is wrong with a list of keys' hashes. A key that somebody wrote there in full must not be repeated in a log.
 pub(super) fn key_mistake(keys: &[String]) -> Option<&'static str> {
     let hash = |digits: &String| {

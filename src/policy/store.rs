@@ -13,6 +13,7 @@ use super::directory::{Seen, look};
 use super::embedded::{Proof, Test};
 use super::error::PolicyError;
 use super::file::PolicyFile;
+use super::rollout::{Assigned, By, Plan, Rollout, under_way};
 use super::select::{Asking, Selector, first};
 use super::tenant::Tenants;
 use crate::api::Dialect;
@@ -115,8 +116,25 @@ impl<A> Makers<A> {
     }
 }
 
-/// The active policy first, then those that `select` names, each once.
-type InForce<A> = Vec<Arc<Snapshot<A>>>;
+/// What is in force, swapped whole.
+#[derive(Debug)]
+struct InForce<A> {
+    /// The active policy first, then those that `select` names, each once.
+    policies: Vec<Arc<Snapshot<A>>>,
+    /// New policies beside them, at most one each.
+    rollouts: Vec<Arc<Rollout<A>>>,
+}
+
+impl<A> InForce<A> {
+    fn all(&self) -> impl Iterator<Item = &Arc<Snapshot<A>>> {
+        self.policies.iter().chain(self.rollouts.iter().map(|rollout| &rollout.candidate))
+    }
+
+    /// What is in force under a name; the active policy if nothing is.
+    fn named(&self, name: &str) -> &Arc<Snapshot<A>> {
+        self.all().find(|snapshot| snapshot.policy.name == name).unwrap_or(&self.policies[0])
+    }
+}
 
 /// Holds the policies in force, together with what the caller builds from a policy (`A`).
 pub struct Store<A> {
@@ -148,7 +166,7 @@ impl<A> Store<A> {
                 return Err(PolicyError::Select { line, key, reason });
             }
         }
-        let (in_force, _) = made(config, &known, &makers, &metrics, &[])?;
+        let (in_force, _) = made(config, &known, &makers, &metrics, None)?;
         let last = LastReload { at: SystemTime::now(), outcome: ReloadOutcome::Applied, problems: Vec::new() };
         let store = Self {
             config: config.clone(),
@@ -170,9 +188,30 @@ impl<A> Store<A> {
         self.named(&self.config.active)
     }
 
-    /// The policy for a request. Take it once, and keep it.
+    /// The policy for a request, its side of a roll-out counted in. Take it once, and keep it. `identity` gives what
+    /// keeps requests together; it is asked only where a roll-out is under way.
+    pub fn assign(&self, asking: &Asking<'_>, identity: impl FnOnce(By) -> Option<Vec<u8>>) -> Assigned<A> {
+        let current = self.current.load();
+        let snapshot = Arc::clone(current.named(self.chosen(asking).0));
+        match current.rollouts.iter().find(|rollout| rollout.plan.of == snapshot.policy.name) {
+            Some(rollout) => rollout.place(snapshot, identity),
+            None => Assigned { snapshot, placed: None },
+        }
+    }
+
+    /// The policy that the configuration chooses for a request, whatever a roll-out makes of it.
     pub fn select(&self, asking: &Asking<'_>) -> Arc<Snapshot<A>> {
-        if self.config.select.is_empty() { self.snapshot() } else { self.named(self.chosen(asking).0) }
+        self.named(self.chosen(asking).0)
+    }
+
+    /// The lines of the configuration that choose policies, the active one's name first.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The roll-outs that are under way.
+    pub fn rollouts(&self) -> Vec<Arc<Rollout<A>>> {
+        self.current.load().rollouts.clone()
     }
 
     /// The name of the policy for a request, and the place of the line of `select` that chose it.
@@ -191,16 +230,14 @@ impl<A> Store<A> {
         chosen_by.chain(&self.config.tenants.header).map(String::as_str)
     }
 
-    /// Every policy in force, the active one first.
+    /// Every policy in force, the active one first, those that are being rolled out last.
     pub fn in_force(&self) -> Vec<Arc<Snapshot<A>>> {
-        Vec::clone(&self.current.load())
+        self.current.load().all().cloned().collect()
     }
 
     /// What is in force under a name now; the active policy if nothing is.
     pub fn named(&self, name: &str) -> Arc<Snapshot<A>> {
-        let current = self.current.load();
-        let found = current.iter().find(|snapshot| snapshot.policy.name == name);
-        Arc::clone(found.unwrap_or(&current[0]))
+        Arc::clone(self.current.load().named(name))
     }
 
     /// Reads the directory again. What is sound and new is in force when this returns; of anything else the log tells,
@@ -232,8 +269,8 @@ impl<A> Store<A> {
     }
 
     fn replace(&self) -> Result<ReloadOutcome, PolicyError> {
-        let before = self.in_force();
-        let (in_force, changed) = made(&self.config, &self.known, &self.makers, &self.metrics, &before)?;
+        let before = self.current.load_full();
+        let (in_force, changed) = made(&self.config, &self.known, &self.makers, &self.metrics, Some(&before))?;
         if !changed {
             return Ok(ReloadOutcome::Unchanged);
         }
@@ -249,6 +286,10 @@ impl<A> Store<A> {
         for snapshot in &in_force {
             let Policy { name, revision, rules, .. } = &snapshot.policy;
             tracing::info!(policy = name, revision, rules = rules.len(), "policy in force");
+        }
+        for rollout in self.rollouts() {
+            let (Plan { of, mode, percent, by }, candidate) = (&rollout.plan, &rollout.candidate.policy.name);
+            tracing::info!(of, candidate, mode = mode.as_str(), percent, by = by.as_str(), "roll-out under way");
         }
     }
 
@@ -275,34 +316,46 @@ impl Config {
     }
 }
 
-/// The policies that the configuration names, made anew where they have changed, and whether any has. Every file of the
-/// directory is checked, so that a mistake shows when it is made and not when the policy is chosen.
+/// The policies that the configuration names and those that are rolled out over them, made anew where they have changed,
+/// and whether any has. Every file of the directory is checked, so that a mistake shows when it is made and not when the
+/// policy is chosen.
 fn made<A>(
     config: &Config,
     known: &Known,
     makers: &Makers<A>,
     metrics: &Metrics,
-    before: &[Arc<Snapshot<A>>],
+    before: Option<&InForce<A>>,
 ) -> Result<(InForce<A>, bool), PolicyError> {
     let files = PolicyFile::read_all(&config.dir, known)?;
-    let mut in_force: InForce<A> = Vec::new();
     let mut changed = false;
+    let mut make = |file: &PolicyFile| {
+        let same = |old: &&Arc<Snapshot<A>>| old.policy == file.policy && old.tests == file.tests;
+        if let Some(same) = before.and_then(|before| before.all().find(same)) {
+            return Ok(Arc::clone(same));
+        }
+        changed = true;
+        makers.make(file, metrics)
+    };
+    let mut policies: Vec<Arc<Snapshot<A>>> = Vec::new();
     let named = config.select.iter().enumerate().map(|(line, selector)| (Some(line), &selector.policy));
     for (line, name) in std::iter::once((None, &config.active)).chain(named) {
-        if in_force.iter().any(|snapshot| snapshot.policy.name == *name) {
+        if policies.iter().any(|snapshot| snapshot.policy.name == *name) {
             continue;
         }
         let Some(file) = files.iter().find(|file| file.policy.name == *name) else {
             let known = files.into_iter().map(|file| file.policy.name).collect();
             return Err(PolicyError::NoSuchPolicy { dir: config.dir.clone(), name: name.clone(), line, known });
         };
-        let same = |old: &&Arc<Snapshot<A>>| old.policy == file.policy && old.tests == file.tests;
-        if let Some(same) = before.iter().find(same) {
-            in_force.push(Arc::clone(same));
-        } else {
-            in_force.push(makers.make(file, metrics)?);
-            changed = true;
-        }
+        policies.push(make(file)?);
     }
-    Ok((in_force, changed))
+    let chosen: Vec<&str> = policies.iter().map(|snapshot| snapshot.policy.name.as_str()).collect();
+    let mut rollouts = Vec::new();
+    for (file, plan) in under_way(&files, &chosen).map_err(PolicyError::Files)? {
+        rollouts.push(Arc::new(Rollout { plan: plan.clone(), candidate: make(file)? }));
+    }
+    let plans = |rollouts: &[Arc<Rollout<A>>]| -> Vec<(String, Plan)> {
+        rollouts.iter().map(|rollout| (rollout.candidate.policy.name.clone(), rollout.plan.clone())).collect()
+    };
+    changed |= before.is_some_and(|before| plans(&before.rollouts) != plans(&rollouts));
+    Ok((InForce { policies, rollouts }, changed))
 }

@@ -21,6 +21,7 @@ mod race;
 mod reload;
 mod responses;
 mod revision;
+mod rollout;
 mod streaming;
 mod strict;
 mod support;
