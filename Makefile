@@ -10,7 +10,7 @@ RUNTIME := .ort/libonnxruntime.so
 RELEASE := target/release/wardline
 
 .PHONY: help run build ort test fmt clippy doc unit sdk-test deploy-test bench bench-quick tools deny clean \
-        models models-venv models-eval pairs-proof lime-record fuzz sdk-matrix
+        models models-venv models-eval sieve pairs-proof lime-record fuzz sdk-matrix
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -94,6 +94,9 @@ models: models-venv ## Train, export and measure the weights: make models DATA=D
 	cd models && $(PY) develop.py --data $(DATA) --work $(WORK)/stage3
 	cd models && $(PY) export.py --data $(DATA) --work $(WORK)/stage3 --out guard --cap 300
 	cd models && $(PY) evaluate.py --data $(DATA) --model guard --fp32 $(WORK)/stage3/model.fp32.onnx --record
+
+sieve: models-venv ## Train the cheap first stage: make sieve DATA=DIR (4 minutes); needs no weights
+	cd models && $(PY) sieve.py --data $(DATA) --out guard
 
 models-eval: models-venv ## Measure the committed weights: make models-eval DATA=DIR (about 2 minutes)
 	cd models && $(PY) evaluate.py --data $(DATA) --model guard

@@ -85,6 +85,8 @@ def rows():
         ("Normaliser, ledger and race", [
             ("Normalised texts", "Texts that were also judged in a normalised form, by what was undone.", "ops",
              [(rate("wardline_normalised_views_total", "kind"), "{{kind}}")], "timeseries"),
+            ("First stage", "Texts by what the classifier's cheap first stage said; disagreed: audited ones that were no harmless texts.", "ops",
+             [(rate("wardline_cascade_texts_total", "outcome"), "{{outcome}}")], "timeseries"),
             ("Ledger lookups", "Texts of prompts whose verdict was looked for in the ledger.", "ops",
              [(rate("wardline_ledger_lookups_total", "outcome"), "{{outcome}}")], "timeseries"),
             ("Ledger memory", "Memory that the ledger of verdicts takes.", "bytes",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,9 @@ use crate::telemetry::Metrics;
 
 use super::backend::Backend;
 use super::batch::{Bounds, Job, Queue, Worker};
-use super::config::Config;
+use super::config::{Cascade, Config};
 use super::load::{self, LoadError};
+use super::sieve::Sieve;
 
 /// A model, loaded and served by its own threads. Cheap to clone; the threads end when the last clone is dropped.
 #[derive(Clone)]
@@ -30,7 +32,8 @@ impl Classifier {
     /// Which file or setting is wrong, what was expected, and what to run.
     pub fn load(config: &Config, metrics: &Metrics) -> Result<Self, LoadError> {
         let served = load::load(config)?;
-        Self::start(served.backends, served.labels, served.identity, config, metrics)
+        let sieve = if config.cascade == Cascade::Off { None } else { Some(Sieve::load(&config.dir)?) };
+        Self::start(served.backends, served.labels, served.identity, sieve, config, metrics)
     }
 
     /// Serves backends that the caller brings, one thread each.
@@ -44,7 +47,7 @@ impl Classifier {
         metrics: &Metrics,
     ) -> Result<Self, LoadError> {
         let identity = Identity { name: "custom".to_owned(), revision: "none".to_owned(), device: "cpu" };
-        Self::start(backends, labels, identity, config, metrics)
+        Self::start(backends, labels, identity, None, config, metrics)
     }
 
     /// Scores one text, all of it. Dropping the future withdraws the text.
@@ -78,6 +81,26 @@ impl Classifier {
         answer.await.unwrap_or(Err(ScoreError::WorkerLost))
     }
 
+    /// Whether the first stage is sure, label by label, that a text has nothing of it. All `false` without one.
+    pub fn cleared(&self, text: &str) -> Vec<bool> {
+        let Some(first) = &self.shared.first else { return vec![false; self.shared.labels.len()] };
+        let heads = first.sieve.clears(text);
+        self.shared.labels.iter().map(|label| heads.contains(&label.head.as_str())).collect()
+    }
+
+    /// The score that a cleared text's are below, if there is a first stage.
+    pub fn clears_below(&self) -> Option<f32> {
+        self.shared.first.as_ref().map(|first| first.sieve.below())
+    }
+
+    /// Whether a text that was just cleared is to be scored all the same. Takes note of each.
+    pub fn audits(&self) -> bool {
+        let due = |first: &First| {
+            first.every > 0 && first.cleared.fetch_add(1, Ordering::Relaxed).is_multiple_of(first.every)
+        };
+        self.shared.first.as_ref().is_some_and(due)
+    }
+
     /// The labels, in the order of [`Scores::values`].
     pub fn labels(&self) -> &[Label] {
         &self.shared.labels
@@ -102,6 +125,7 @@ impl Classifier {
         backends: Vec<Box<dyn Backend>>,
         labels: Vec<Label>,
         identity: Identity,
+        sieve: Option<Sieve>,
         config: &Config,
         metrics: &Metrics,
     ) -> Result<Self, LoadError> {
@@ -116,7 +140,10 @@ impl Classifier {
         let places = Arc::new(Semaphore::new(config.max_concurrent_requests.min(Semaphore::MAX_PERMITS)));
         // Made before the threads, so that those already running end when a later one cannot be had.
         let workers = backends.len();
-        let shared = Shared { queue, places, workers, labels, max_input_tokens: config.max_input_tokens, identity };
+        let every = if config.cascade == Cascade::Audit { config.audit_one_in } else { 0 };
+        let first = sieve.map(|sieve| First { sieve, every, cleared: AtomicUsize::new(0) });
+        let shared =
+            Shared { queue, places, workers, labels, max_input_tokens: config.max_input_tokens, identity, first };
         for (at, backend) in backends.into_iter().enumerate() {
             let queue = Arc::clone(&shared.queue);
             let worker = Worker { queue, backend, bounds, gauges: gauges.clone() };
@@ -204,6 +231,15 @@ struct Shared {
     labels: Vec<Label>,
     max_input_tokens: usize,
     identity: Identity,
+    first: Option<First>,
+}
+
+/// The cheap first stage.
+struct First {
+    sieve: Sieve,
+    /// Of so many cleared texts one is audited; 0 is none.
+    every: usize,
+    cleared: AtomicUsize,
 }
 
 /// Workers hold the queue, callers hold this: when the last caller goes, nobody can ask any more and the workers, asleep
@@ -223,6 +259,7 @@ fn check(config: &Config, backends: &[Box<dyn Backend>], labels: &[Label]) -> Re
         ("max_concurrent_requests", config.max_concurrent_requests),
         ("max_input_tokens", config.max_input_tokens),
         ("max_batch_tokens", config.max_batch_tokens),
+        ("audit_one_in", config.audit_one_in),
     ];
     if let Some((name, _)) = settings.into_iter().find(|(_, value)| *value == 0) {
         return Err(LoadError::Setting { name, expected: "at least 1" });

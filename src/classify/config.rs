@@ -24,6 +24,10 @@ pub struct Config {
     pub max_concurrent_requests: usize,
     /// Tokens in one text, without the special ones. A longer text is refused whole, never cut short.
     pub max_input_tokens: usize,
+    /// Whether a cheap first stage (`sieve.json` beside the manifest) clears what is plainly harmless.
+    pub cascade: Cascade,
+    /// With `cascade: audit`, of so many cleared texts one is scored in full all the same.
+    pub audit_one_in: usize,
     /// Tokens in one run of the model, padding counted. Matters only to backends that batch.
     pub max_batch_tokens: usize,
 }
@@ -38,9 +42,24 @@ impl Default for Config {
             on_missing_gpu: MissingGpu::Cpu,
             max_concurrent_requests: 512,
             max_input_tokens: 32_768,
+            cascade: Cascade::Off,
+            audit_one_in: 100,
             max_batch_tokens: 16_384,
         }
     }
+}
+
+/// Whether plainly harmless texts are cleared without the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cascade {
+    /// Every text is scored in full.
+    #[default]
+    Off,
+    /// Texts of which the first stage is sure are not scored.
+    On,
+    /// As `on`, and a share of what is cleared is scored in full to see whether that was right.
+    Audit,
 }
 
 /// What a model runs on.

@@ -238,7 +238,7 @@ impl Asset {
     }
 
     /// A name must stay in the folder.
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         let mut parts = Path::new(&self.path).components().peekable();
         let inside = parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)));
         if !inside || self.path.contains('\\') {

@@ -19,6 +19,7 @@ mod manifest;
 mod model;
 mod onnx;
 mod runtime;
+mod sieve;
 mod tokens;
 mod windows;
 
@@ -27,6 +28,6 @@ mod tests;
 
 pub use backend::{Backend, BackendError};
 pub use classifier::{Classifier, Label, ScoreError, Scores};
-pub use config::{Config, Device, MissingGpu};
+pub use config::{Cascade, Config, Device, MissingGpu};
 pub use load::{LoadError, labels};
 pub use windows::Frame;

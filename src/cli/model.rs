@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::Failed;
-use crate::classify::{self, Classifier};
+use crate::classify::{self, Cascade, Classifier};
 use crate::config::Config;
 use crate::guard::Guards;
 use crate::telemetry::{self, Format, Metrics};
@@ -20,6 +20,17 @@ pub(super) struct ModelArguments {
     /// The model's folder, in place of the configuration's.
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+    /// Whether the cheap first stage clears texts, in place of what the configuration says.
+    #[arg(long, value_name = "off|on", value_parser = cascade)]
+    cascade: Option<Cascade>,
+}
+
+fn cascade(written: &str) -> Result<Cascade, &'static str> {
+    match written {
+        "off" => Ok(Cascade::Off),
+        "on" => Ok(Cascade::On),
+        _ => Err("expected off or on"),
+    }
 }
 
 /// A model that is ready to score.
@@ -41,6 +52,7 @@ impl ModelArguments {
         if let Some(dir) = &self.model {
             config.dir.clone_from(dir);
         }
+        config.cascade = self.cascade.unwrap_or(config.cascade);
         config.max_concurrent_requests = config.max_concurrent_requests.max(PLACES);
         let metrics = Arc::new(Metrics::new().map_err(|error| Failed::Ran(error.to_string()))?);
         let classifier = Classifier::load(&config, &metrics).map_err(|error| Failed::Told(error.to_string()))?;

@@ -8,6 +8,7 @@ use futures_util::future;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::timeout;
 
+use super::cascade::{Cascade, Way};
 use super::ledger::{Known, Ledger, Place, Tenant};
 use super::normalise::{Normalised, normalise, parts};
 use super::passage::passages;
@@ -167,7 +168,15 @@ impl Guards {
     pub async fn scores(&self, text: &str, origin: Origin) -> Result<Scores, ScoreError> {
         let Some(classifier) = &self.classifier else { return Ok(Scores::default()) };
         let readings: Vec<Reading> = parts(text).filter_map(|part| suspicious(normalise(&text[part])?, 0)).collect();
-        score(classifier, (text, 0), origin, &readings, Duration::MAX).await
+        // As if each head were asked for itself: what the first stage clears counts as 0.
+        let cleared = if readings.is_empty() { classifier.cleared(text) } else { Vec::new() };
+        let mut scores = if !cleared.is_empty() && cleared.iter().all(|cleared| *cleared) {
+            Scores { values: vec![0.0; cleared.len()], ..Scores::default() }
+        } else {
+            score(classifier, (text, 0), origin, &readings, Duration::MAX, None).await?
+        };
+        scores.values.iter_mut().zip(cleared).filter(|(_, cleared)| *cleared).for_each(|(score, _)| *score = 0.0);
+        Ok(scores)
     }
 
     /// What the rules say of `subject`. A block outweighs another rule's failure.
@@ -269,7 +278,10 @@ impl Guards {
         let outcome = if let Some(scores) = known.scores {
             Ok(Ok(scores))
         } else {
-            let scores = score(classifier, (subject.text, subject.fresh.start), subject.origin, readings, waits);
+            let bounds = rules.iter().flat_map(|(_, _, bounds)| bounds.iter()).collect();
+            let cascade = Cascade::new(classifier, &self.metrics, bounds).filter(|_| readings.is_empty());
+            let whole = (subject.text, subject.fresh.start);
+            let scores = score(classifier, whole, subject.origin, readings, waits, cascade.as_ref());
             timeout(patience, scores).await.map(|scores| scores.map(Arc::new))
         };
         let took = started.elapsed();
@@ -443,13 +455,14 @@ fn unveiled<'s>(
 
 /// The largest score of each label: over the text as a whole, as it is and with tricks undone, and, for answers, over
 /// each sentence of both that ends after what is fresh begins. A text that would wait longer than `patience` is turned
-/// away.
+/// away. What the first stage of a cascade clears is not scored.
 async fn score(
     classifier: &Classifier,
     whole: (&str, usize),
     origin: Origin,
     readings: &[Reading],
     patience: Duration,
+    cascade: Option<&Cascade<'_>>,
 ) -> Result<Scores, ScoreError> {
     let undone = readings.iter().map(|reading| (reading.text.as_str(), reading.from));
     let mut views = Vec::new();
@@ -460,11 +473,17 @@ async fn score(
             views.extend(passages.filter(|passage| passage.len() < text.len() && !passage.trim().is_empty()));
         }
     }
-    let scored: Vec<_> = views.into_iter().map(|view| classifier.score_within(Arc::from(view), patience)).collect();
-    stream::iter(scored)
-        .buffered(ABREAST)
-        .try_fold(Scores::default(), |best, scores| future::ok(larger(best, scores)))
-        .await
+    let ways = views.into_iter().map(|view| (view, cascade.map_or(Way::Full, |cascade| cascade.way(view))));
+    let scored = ways.filter(|(_, way)| *way != Way::Cleared).map(async |(view, way)| {
+        let scores = classifier.score_within(Arc::from(view), patience).await?;
+        if let Some(cascade) = cascade.filter(|_| way == Way::Audited) {
+            cascade.audited(&scores);
+        }
+        Ok(scores)
+    });
+    let scored: Vec<_> = scored.collect();
+    let nothing = Scores { values: vec![0.0; classifier.labels().len()], ..Scores::default() };
+    stream::iter(scored).buffered(ABREAST).try_fold(nothing, |best, scores| future::ok(larger(best, scores))).await
 }
 
 /// Label by label the larger one.

@@ -6,6 +6,7 @@
 //! What it never does: read or write a socket, know a dialect's shapes, or keep text after its verdict.
 
 mod assess;
+mod cascade;
 mod judge;
 mod ledger;
 mod normalise;

@@ -149,6 +149,7 @@ pub struct Metrics {
     stream_terminations: IntCounterVec,
     unscanned: IntCounterVec,
     normalised_views: IntCounterVec,
+    cascade: IntCounterVec,
     ledger_lookups: IntCounterVec,
     ledger_bytes: IntGauge,
     replayed_blocks: IntCounterVec,
@@ -352,6 +353,12 @@ impl Metrics {
                 "wardline_normalised_views_total",
                 "Texts that were also judged in a normalised form, by what was undone.",
                 &["kind"],
+            )?,
+            cascade: counter(
+                r,
+                "wardline_cascade_texts_total",
+                "Texts by what the classifier's first stage said: cleared, audited (cleared, and scored all the same), disagreed (of those), full.",
+                &["outcome"],
             )?,
             ledger_lookups: counter(
                 r,
@@ -589,6 +596,11 @@ impl Metrics {
     /// A text was also judged in a normalised form. `kind` is a word of the normaliser's.
     pub fn normalised_view(&self, kind: &'static str) {
         self.normalised_views.with_label_values(&[kind]).inc();
+    }
+
+    /// The first stage has seen a text: `cleared`, `audited`, `disagreed` or `full`.
+    pub fn cascade(&self, outcome: &'static str) {
+        self.cascade.with_label_values(&[outcome]).inc();
     }
 
     /// A verdict was looked for: `hit` or `miss`.
