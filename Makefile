@@ -44,6 +44,10 @@ unit: $(RUNTIME) ## Unit and integration tests
 sdk-test: $(RUNTIME) build tools ## The official SDKs, Python and Node, against the binary
 	tests/sdk/run.sh
 
+sdk-matrix: $(RUNTIME) build tools ## Older and newest SDKs, and frameworks; renews tests/sdk/matrix/RECORD.md
+	{ printf '# What `make sdk-matrix` printed last\n\n'; tests/sdk/matrix/run.sh; } > tests/sdk/matrix/RECORD.new
+	mv tests/sdk/matrix/RECORD.new tests/sdk/matrix/RECORD.md && cat tests/sdk/matrix/RECORD.md
+
 deploy-test: $(RUNTIME) build tools ## Alert rules, board and a real Prometheus against the binary
 	deploy/check.sh
 	deploy/scrape.sh $(RELEASE)

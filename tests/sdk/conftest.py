@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 
-import httpx2
 import pytest
 from gateway import Gateway
 from upstream import SAID, Received, Upstream
@@ -37,36 +37,43 @@ class Scripted:
         return self.received()[nth].ended
 
 
-class Tap(httpx2.HTTPTransport):
+class Tap:
     """Counts what an SDK sends and keeps every byte of the bodies that it gets."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.requests = 0
         self.wire = bytearray()
 
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        self.requests += 1
-        got = super().handle_request(request)
-        stream = _Tee(got.stream, self.wire)
-        return httpx2.Response(got.status_code, headers=got.headers, stream=stream, extensions=got.extensions)
+    def of(self, client: type) -> object:
+        """A transport for an SDK's HTTP client: those of different years stand on different libraries."""
+        roots = (base.__module__.partition(".")[0] for base in client.__mro__)
+        http = importlib.import_module(next(root for root in roots if root in ("httpx", "httpx2")))
+        tap = self
+
+        class Tee(http.SyncByteStream):
+            def __init__(self, inner: object) -> None:
+                self._inner = inner
+
+            def __iter__(self) -> Iterator[bytes]:
+                for piece in self._inner:
+                    tap.wire += piece
+                    yield piece
+
+            def close(self) -> None:
+                self._inner.close()
+
+        class Transport(http.HTTPTransport):
+            def handle_request(self, request: object) -> object:
+                tap.requests += 1
+                got = super().handle_request(request)
+                more = {"headers": got.headers, "stream": Tee(got.stream), "extensions": got.extensions}
+                return http.Response(got.status_code, **more)
+
+        return Transport()
 
     @property
     def text(self) -> str:
         return self.wire.decode()
-
-
-class _Tee(httpx2.SyncByteStream):
-    def __init__(self, inner: httpx2.SyncByteStream, copy: bytearray) -> None:
-        self._inner, self._copy = inner, copy
-
-    def __iter__(self) -> Iterator[bytes]:
-        for piece in self._inner:
-            self._copy += piece
-            yield piece
-
-    def close(self) -> None:
-        self._inner.close()
 
 
 def until(true: Callable[[], bool]) -> None:

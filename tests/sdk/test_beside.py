@@ -17,7 +17,7 @@ CATEGORIES = 13
 
 
 def azure(url: str, tap) -> AzureOpenAI:
-    http = DefaultHttpxClient(transport=tap, trust_env=False)
+    http = DefaultHttpxClient(transport=tap.of(DefaultHttpxClient), trust_env=False)
     return AzureOpenAI(azure_endpoint=url, api_key=SAID["client_key"], api_version="2024-10-21", http_client=http)
 
 

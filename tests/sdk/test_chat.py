@@ -8,6 +8,7 @@ import openai
 import pytest
 from conftest import innocent, until
 from openai import ContentFilterFinishReasonError, DefaultHttpxClient, OpenAI
+from pydantic import BaseModel
 from upstream import SAID
 
 QUESTION = [{"role": "system", "content": SAID["own_system"]}, {"role": "user", "content": SAID["question"]}]
@@ -26,7 +27,7 @@ TOOLS = [
 
 
 def client(url: str, tap, **more) -> OpenAI:
-    http = DefaultHttpxClient(transport=tap, trust_env=False)
+    http = DefaultHttpxClient(transport=tap.of(DefaultHttpxClient), trust_env=False)
     return OpenAI(base_url=f"{url}/v1", api_key=SAID["client_key"], http_client=http, **{"timeout": 40, **more})
 
 
@@ -266,6 +267,23 @@ def test_stream_helper_gets_a_refusal(refusing, script, tap):
         (choice,) = stream.get_final_completion().choices
     assert (choice.finish_reason, choice.message.refusal) == ("stop", SAID["blocked"])
     assert SAID["harmless"].startswith(choice.message.content) and innocent(tap.text)
+
+
+# -- structured
+
+
+def test_structured_output(guarded, script, tap):
+    class Weather(BaseModel):
+        city: str
+        days: int
+
+    said = script("structured")
+    sdk = client(guarded.url, tap).chat.completions
+    got = sdk.parse(model=said.model, messages=QUESTION, response_format=Weather)
+    assert got.choices[0].message.parsed == Weather(city="Bern", days=3)
+    with sdk.stream(model=said.model, messages=QUESTION, response_format=Weather) as stream:
+        assert stream.get_final_completion().choices[0].message.parsed == Weather(city="Bern", days=3)
+    assert said.received()[0].body["response_format"]["json_schema"]["schema"]["properties"]["city"]["type"] == "string"
 
 
 # -- tools

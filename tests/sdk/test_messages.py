@@ -24,7 +24,7 @@ TOOLS = [
 
 
 def client(url: str, tap, **more) -> Anthropic:
-    http = DefaultHttpxClient(transport=tap, trust_env=False)
+    http = DefaultHttpxClient(transport=tap.of(DefaultHttpxClient), trust_env=False)
     return Anthropic(base_url=url, api_key=SAID["client_key"], http_client=http, **{"timeout": 40, **more})
 
 

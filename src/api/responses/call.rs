@@ -86,7 +86,8 @@ pub(in crate::api) fn inject(doc: &Json, constitution: &str, edits: &mut Edits) 
     let root = doc.root();
     match root.get("instructions") {
         None => {
-            let member = [br#""instructions":"#, quoted(constitution).as_slice(), b","].concat();
+            let comma: &[u8] = if root.entries().next().is_some() { b"," } else { b"" };
+            let member = [br#""instructions":"#, quoted(constitution).as_slice(), comma].concat();
             edits.insert(root.span().start + 1, member);
         }
         Some(own) if own.inner().is_some_and(|inner| !inner.is_empty()) => {

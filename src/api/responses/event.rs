@@ -50,6 +50,13 @@ pub(in crate::api) fn read_event(
     limits: &Limits,
 ) -> Result<(), ReadError> {
     let kind = root.get("type").and_then(Value::as_str).unwrap_or_default();
+    // First of all, and whatever the event calls itself.
+    if !limits.allow_media && root.tree().any(|node| node.is_object() && is_media(node)) {
+        return Err(ReadError::unscannable(kind.as_ref(), root));
+    }
+    if kind == "response.audio.delta" && !limits.allow_media {
+        return Err(ReadError::unscannable(kind.as_ref(), root));
+    }
     event.error = kind == "error" || root.all("error").any(|error| !error.is_null());
     if event.error {
         event.terminal = true;
@@ -58,12 +65,6 @@ pub(in crate::api) fn read_event(
     if event.error || name.is_some_and(|name| name != kind) {
         // Some readers go by the one name, some by the other: trust neither.
         return Ok(());
-    }
-    if !limits.allow_media && root.tree().any(|node| node.is_object() && is_media(node)) {
-        return Err(ReadError::unscannable(kind.as_ref(), root));
-    }
-    if kind == "response.audio.delta" && !limits.allow_media {
-        return Err(ReadError::unscannable(kind.as_ref(), root));
     }
     for key in ["item_id", "obfuscation"] {
         root.all(key).for_each(|value| sift.identifier(Some(value)));

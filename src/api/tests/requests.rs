@@ -385,6 +385,9 @@ fn instructions_are_led_by_the_constitution() {
         assert_eq!(instructions(empty), json!("C \"q\""));
     }
     assert_eq!(instructions(Some(json!("Mine."))), json!("C \"q\"\n\nMine."));
+    let mut empty = read(Dialect::OpenAiTokens, b" {} ").unwrap();
+    empty.inject("C", InjectRole::Auto);
+    assert_eq!(empty.into_body(), br#" {"instructions":"C"} "#[..]);
 }
 
 #[test]

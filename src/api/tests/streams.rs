@@ -406,6 +406,8 @@ fn responses_lanes() {
     let image: &[u8] =
         b"data: {\"type\":\"response.image_generation_call.partial_image\",\"partial_image_b64\":\"AAAA\"}\n\n";
     assert!(Event::read(Dialect::OpenAiResponses, frames([image]).remove(0), &limits()).is_err());
+    let image: &[u8] = b"event: psst\ndata: {\"type\":\"response.created\",\"response\":{\"image_url\":\"x\"}}\n\n";
+    assert!(Event::read(Dialect::OpenAiResponses, frames([image]).remove(0), &limits()).is_err(), "under any name");
     let renamed: &[u8] =
         b"event: response.created\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"r\"}}\n\n";
     assert!(!events(Dialect::OpenAiResponses, renamed)[0].terminal, "two names, trusted neither way");
