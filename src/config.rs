@@ -31,6 +31,8 @@ pub struct Config {
     pub classifier: Option<classify::Config>,
     /// Where preference pairs go; none where they are not kept.
     pub pairs: Option<pairs::Config>,
+    /// Where cases of roll-outs go; none where they are only counted.
+    pub rollouts: Option<gateway::RolloutConfig>,
     /// Log lines.
     pub log: Log,
 }
@@ -101,6 +103,8 @@ struct Written {
     classifier: Option<classify::Config>,
     /// Where before/after rows of revised answers go; by default they are not kept.
     pairs: Option<pairs::Config>,
+    /// Where cases go in which an old and a new policy differ; by default they are only counted.
+    rollouts: Option<gateway::RolloutConfig>,
     /// Every limit of the process.
     #[serde(default)]
     limits: Limits,
@@ -204,6 +208,9 @@ impl Written {
         if let Some(pairs) = &mut self.pairs {
             based(&mut pairs.dir);
         }
+        if let Some(rollouts) = &mut self.rollouts {
+            based(&mut rollouts.dir);
+        }
         for upstream in self.upstreams.values_mut() {
             upstream.ca_file.iter_mut().for_each(based);
         }
@@ -229,6 +236,7 @@ impl Written {
             policies: policy::Config { tenants: self.tenants, ..self.policies },
             classifier: self.classifier,
             pairs: self.pairs,
+            rollouts: self.rollouts,
             log: self.log,
         }
     }

@@ -10,6 +10,7 @@ mod aside;
 mod body;
 mod intake;
 mod keep;
+mod page;
 mod race;
 mod record;
 mod refuse;
@@ -34,6 +35,7 @@ pub use body::Body;
 use intake::Arrival;
 use record::{Exchange, Party};
 use refuse::Refusal;
+pub use rollout::{Content, RolloutConfig, Rollouts};
 pub use routes::{Kind, ROUTES, Route};
 
 use crate::api::{Call, Dialect, Family, Limits, Notice, render};
@@ -85,6 +87,8 @@ pub struct Gateway {
     pub pairs: Option<Spool>,
     /// What keeps personal data out of preference pairs, whatever the policy redacts.
     pub redaction: PatternSet,
+    /// Second opinions on requests whose policy is being rolled out.
+    pub rollouts: Rollouts,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Whether new traffic is wanted.
@@ -152,7 +156,9 @@ impl Gateway {
         let tenant = self.tenant(key, &head)?;
         let (route, model, named) = (dialect.route(), call.model(), tenant.as_deref());
         let asking = Asking { route, model, key, tenant: named, headers: Some(&head) };
-        let view = self.policies.assign(&asking, |by| rollout::identity(by, key, &call, id)).snapshot;
+        let assigned = self.policies.assign(&asking, |by| rollout::identity(by, key, &call, id));
+        let beside = assigned.placed.and_then(|placed| self.rollouts.enter(placed, id, dialect.route()));
+        let view = assigned.snapshot;
         call.inject(&view.policy.constitution.text, view.policy.inject.inject());
         timer.stop(&self.metrics, dialect.route(), "parse");
         let sharing = sharing(upstream, tenant.as_deref(), &head);
@@ -160,16 +166,18 @@ impl Gateway {
         self.policies.headers().for_each(|ours| drop(head.remove(ours)));
         let call = match self.guards.admit(&view, sharing, call) {
             Admission::Race(raced) => {
-                return self.race((upstream, &arrival.target), raced, head, (view, exchange, id)).await;
+                return self.race((upstream, &arrival.target), raced, head, (view, exchange, id, beside)).await;
             }
             Admission::Gate(call) => call,
         };
         let timer = StageTimer::start();
-        let verdict = self.guards.input(&view, sharing, call).await?;
+        let verdict = self.guards_for(beside.as_ref()).input(&view, sharing, call).await;
+        self.rollouts.compare(beside.as_ref(), Stage::Input, verdict.is_ok());
+        let verdict = verdict?;
         timer.stop(&self.metrics, dialect.route(), "guard_in");
         let (failed_open, replayed) = (verdict.failed_open, verdict.replayed > 0);
         let (id, input) = (id.to_owned(), verdict.findings);
-        let trace = Trace { view, exchange, id, input, failed_open, replayed };
+        let trace = Trace { view, exchange, id, input, failed_open, replayed, beside };
         let mut response = match verdict.outcome {
             Outcome::Block(call, finding) | Outcome::Revise(call, finding) => trace.input_blocked(&call, &finding),
             Outcome::Pass(call) => self.forward(upstream, &arrival.target, call, head, &trace).await?,
@@ -276,12 +284,14 @@ pub(crate) struct Trace {
     failed_open: bool,
     /// Whether earlier turns were taken out of it.
     replayed: bool,
+    /// The roll-out whose other policy judges it, too.
+    beside: Option<Arc<rollout::Beside>>,
 }
 
 impl Trace {
     /// Of a request without a prompt.
     fn new(view: View, exchange: Arc<Exchange>, id: &str) -> Self {
-        Self { view, exchange, id: id.to_owned(), input: Vec::new(), failed_open: false, replayed: false }
+        Self { view, exchange, id: id.to_owned(), input: Vec::new(), failed_open: false, replayed: false, beside: None }
     }
 
     /// What a client is told about a finding, as far as the policy lets it.

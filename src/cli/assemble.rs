@@ -7,7 +7,7 @@ use super::Failed;
 use crate::api::Dialect;
 use crate::classify::{self, Classifier, Label};
 use crate::config::Config;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Rollouts};
 use crate::guard::{self, Armed, Guards, PatternSet, View};
 use crate::pairs::Spool;
 use crate::policy::{Known, KnownLabel, Makers, PolicyError, PolicyFile, Proof, Snapshot, Store, Test, Watch};
@@ -53,13 +53,19 @@ pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String
     }
     let entities: Vec<String> = guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect();
     let redaction = PatternSet::compile(&entities, &[]).map_err(|error| Failed::Ran(error.to_string()))?;
+    let guards = Guards::new(classifier, Arc::clone(&metrics)).with_ledger(config.gateway.ledger_bytes);
+    let keeps = PatternSet::compile(&entities, &[]).map_err(|error| Failed::Ran(error.to_string()))?;
+    let quiet = guards.counting(self::metrics()?);
+    let rollouts = Rollouts::start(config.rollouts.as_ref(), quiet, keeps, Rollouts::MEMORY, Arc::clone(&metrics));
+    let rollouts = rollouts.map_err(|error| told(format!("rollouts.dir: {error}")))?;
     let gateway = Gateway {
         config: config.gateway,
         policies: store,
-        guards: Guards::new(classifier, Arc::clone(&metrics)).with_ledger(config.gateway.ledger_bytes),
+        guards,
         upstreams,
         pairs: spool.clone(),
         redaction,
+        rollouts,
         metrics,
         readiness: false.into(),
         presence: Dialect::ALL.into_iter().map(|dialect| (dialect.route(), Arc::default())).collect(),

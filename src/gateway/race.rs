@@ -12,9 +12,10 @@ use http::{HeaderMap, Response};
 use super::body::Body;
 use super::record::Exchange;
 use super::refuse::Refusal;
+use super::rollout::Beside;
 use super::whole::Asked;
 use super::{Gateway, Trace};
-use crate::guard::{Outcome, Raced, View};
+use crate::guard::{Outcome, Raced, Stage, View};
 use crate::upstream::Upstream;
 
 impl Gateway {
@@ -25,18 +26,19 @@ impl Gateway {
         (upstream, target): (&Upstream, &PathAndQuery),
         raced: Raced,
         headers: HeaderMap,
-        (view, exchange, id): (View, Arc<Exchange>, &str),
+        (view, exchange, id, beside): (View, Arc<Exchange>, &str, Option<Arc<Beside>>),
     ) -> Result<Response<Body>, Refusal> {
         let (id, input) = (id.to_owned(), Vec::new());
-        let mut trace = Trace { view, exchange, id, input, failed_open: false, replayed: false };
+        let mut trace = Trace { view, exchange, id, input, failed_open: false, replayed: false, beside };
         let (body, mut asked) = (raced.body(), Asked::of(raced.call(), &trace.view, self.keeps(&trace)));
         asked.expect_echo(&body);
         let route = asked.dialect.route();
         let sent = Instant::now();
         let mut call = Box::pin(upstream.send(target, &headers, body));
         let (mut answer, mut under_way) = (None, false);
+        let guards = self.guards_for(trace.beside.as_ref());
         let verdict = {
-            let mut judge = pin!(self.guards.input_raced(&trace.view, raced));
+            let mut judge = pin!(guards.input_raced(&trace.view, raced));
             // The verdict is asked first: where it is there at once, nothing goes up for nothing.
             poll_fn(|cx| {
                 if let Poll::Ready(verdict) = judge.as_mut().poll(cx) {
@@ -53,6 +55,7 @@ impl Gateway {
             .await
         };
         let judged = sent.elapsed();
+        self.rollouts.compare(trace.beside.as_ref(), Stage::Input, verdict.is_ok());
         self.metrics.overhead(route, "guard_in", judged);
         let passes = verdict.as_ref().is_ok_and(|verdict| matches!(verdict.outcome, Outcome::Pass(_)));
         if under_way && !passes {

@@ -1,11 +1,14 @@
 //! What runs, as JSON, for operators.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::Gateway;
 use super::routes::{ROUTES, Route, WEBSOCKET};
-use crate::policy::{Asking, Key};
+use crate::guard::Armed;
+use crate::policy::{Asking, Key, Rollout};
 
 impl Gateway {
     /// Which policy a request would get, for operators; `None` if the question is not understood. The query may have
@@ -79,6 +82,7 @@ impl Gateway {
             "in_force": self.policies.in_force().iter().map(|snapshot| {
                 json!({"name": snapshot.policy.name, "revision": snapshot.policy.revision, "tests": snapshot.tests.len()})
             }).collect::<Vec<_>>(),
+            "rollouts": self.trials(),
             "last_reload": {"unix_seconds": at, "outcome": last.outcome.as_str(), "problems": last.problems},
             "classifier": model.map(|(name, revision, device)| {
                 json!({"name": name, "revision": revision, "device": device})
@@ -89,6 +93,37 @@ impl Gateway {
             "routes": routes(),
         });
         format!("{page:#}\n")
+    }
+}
+
+impl Gateway {
+    /// The roll-outs that are under way, and what was counted of them.
+    fn trials(&self) -> Vec<Value> {
+        let (rollouts, tally) = (self.policies.rollouts(), self.rollouts.tally());
+        let trial = |rollout: &Arc<Rollout<Armed>>| {
+            let (plan, policy) = (&rollout.plan, &rollout.candidate.policy);
+            let counts = tally.of(&policy.name);
+            let (compared, differing) = counts.compared();
+            let decisions = counts.decisions.iter();
+            let decisions: Vec<Value> = decisions
+                .map(|((stage, old, new), count)| json!({"stage": stage, "old": old, "new": new, "requests": count}))
+                .collect();
+            json!({
+                "policy": plan.of,
+                "candidate": policy.name,
+                "revision": policy.revision,
+                "mode": plan.mode.as_str(),
+                "percent": plan.percent,
+                "by": plan.by.as_str(),
+                "requests": counts.requests,
+                "in_share": counts.in_share,
+                "compared": compared,
+                "differing": differing,
+                "dropped": counts.dropped,
+                "decisions": decisions,
+            })
+        };
+        rollouts.iter().map(trial).collect()
     }
 }
 

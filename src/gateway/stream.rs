@@ -59,13 +59,18 @@ impl Gateway {
         sent: Instant,
     ) -> Response<Body> {
         let headers = upstream::downstream_headers(&answer.headers);
-        if !Guards::looks(&trace.view, Stage::Output) && !self.shadows(trace) {
+        let compared = trace.beside.as_ref().is_some_and(|beside| beside.looks_at_output(&trace.view));
+        if !Guards::looks(&trace.view, Stage::Output) && !self.shadows(trace) && !compared {
             let body = Body::through(answer.body, Arc::clone(&trace.exchange));
             return whole::event_stream(answer.status, headers, body);
         }
         let (client, pieces) = mpsc::channel(AHEAD);
-        let mut guard =
-            StreamGuard::new(self.guards.clone(), Arc::clone(&trace.view), asked.dialect, asked.transcript.clone());
+        let mut guard = StreamGuard::new(
+            self.guards_for(trace.beside.as_ref()),
+            Arc::clone(&trace.view),
+            asked.dialect,
+            asked.transcript.clone(),
+        );
         if self.keeps(trace) {
             guard.remember();
         }
@@ -128,6 +133,8 @@ impl Flow {
         self.hold(0);
         self.trace.exchange.stream_ended(end.as_str());
         self.keep(&end);
+        let judged = !matches!(end, End::Guard(_));
+        self.desk.gateway.rollouts.compare(self.trace.beside.as_ref(), Stage::Output, judged);
         let Self { mut upstream, guard, client, .. } = self;
         guard.finish();
         // The client has everything, and is told so by this.

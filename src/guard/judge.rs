@@ -13,6 +13,7 @@ use super::ledger::{Known, Ledger, Place, Tenant};
 use super::normalise::{Normalised, normalise, parts};
 use super::passage::passages;
 use super::pattern::{Match, PatternSet};
+use super::second::Witness;
 use crate::api::{Origin, Segment};
 use crate::classify::{Classifier, ScoreError, Scores};
 use crate::policy::{Action, Bound, Guard, Mode, OnError, Policy, Rule, Snapshot};
@@ -42,6 +43,9 @@ pub fn arm(policy: &Policy) -> Result<Armed, String> {
     };
     Ok(Armed { patterns: policy.rules.iter().map(compile).collect::<Result<_, _>>()? })
 }
+
+/// The place of a text that streams.
+pub(super) const STREAM: &str = "stream";
 
 /// Which way a text travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +107,8 @@ pub(super) struct Judgement {
     pub(super) failed_open: bool,
     /// Whether the text had been blocked before.
     pub(super) replayed: bool,
+    /// What the classifier said, if it was asked.
+    scores: Option<Arc<Scores>>,
 }
 
 /// The text to judge and where it stands.
@@ -131,12 +137,14 @@ pub struct Guards {
     classifier: Option<Classifier>,
     ledger: Option<Arc<Ledger>>,
     metrics: Arc<Metrics>,
+    /// Who else sees what is judged.
+    pub(super) witness: Option<Arc<Witness>>,
 }
 
 impl Guards {
     /// Guards over an optional classifier; policies with classifier rules are not loaded without one.
     pub fn new(classifier: Option<Classifier>, metrics: Arc<Metrics>) -> Self {
-        Self { classifier, ledger: None, metrics }
+        Self { classifier, ledger: None, metrics, witness: None }
     }
 
     /// The same guards with a memory of at most so many bytes for verdicts of prompts; 0 is none.
@@ -144,6 +152,18 @@ impl Guards {
     pub fn with_ledger(self, bytes: usize) -> Self {
         let ledger = Ledger::new(bytes, Arc::clone(&self.metrics)).map(Arc::new);
         Self { ledger, ..self }
+    }
+
+    /// The same guards, counting into metrics of their own.
+    #[must_use]
+    pub fn counting(&self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self.clone() }
+    }
+
+    /// The names of the classifier's labels, in the order of its scores.
+    pub fn labels(&self) -> Vec<String> {
+        let labels = self.classifier.iter().flat_map(Classifier::labels);
+        labels.map(|label| format!("{}.{}", label.head, label.name)).collect()
     }
 
     /// The classifier's name, revision and device, if there is one.
@@ -166,6 +186,16 @@ impl Guards {
     /// What rules with a classifier see of a whole text that has this origin: the largest score of each label, in the
     /// order of [`Classifier::labels`]. No values where there is no classifier.
     pub async fn scores(&self, text: &str, origin: Origin) -> Result<Scores, ScoreError> {
+        self.scores_within(text, origin, Duration::MAX).await
+    }
+
+    /// The same for a caller who will not wait longer than `patience`.
+    pub(super) async fn scores_within(
+        &self,
+        text: &str,
+        origin: Origin,
+        patience: Duration,
+    ) -> Result<Scores, ScoreError> {
         let Some(classifier) = &self.classifier else { return Ok(Scores::default()) };
         let readings: Vec<Reading> = parts(text).filter_map(|part| suspicious(normalise(&text[part])?, 0)).collect();
         // As if each head were asked for itself: what the first stage clears counts as 0.
@@ -173,7 +203,7 @@ impl Guards {
         let mut scores = if !cleared.is_empty() && cleared.iter().all(|cleared| *cleared) {
             Scores { values: vec![0.0; cleared.len()], ..Scores::default() }
         } else {
-            score(classifier, (text, 0), origin, &readings, Duration::MAX, None).await?
+            score(classifier, (text, 0), origin, &readings, patience, None).await?
         };
         scores.values.iter_mut().zip(cleared).filter(|(_, cleared)| *cleared).for_each(|(score, _)| *score = 0.0);
         Ok(scores)
@@ -181,6 +211,23 @@ impl Guards {
 
     /// What the rules say of `subject`. A block outweighs another rule's failure.
     pub(super) async fn judge(&self, view: &View, subject: &Subject<'_>) -> Result<Judgement, Failure> {
+        let judged = self.judge_unseen(view, subject).await;
+        if let (Some(witness), Ok(judgement)) = (&self.witness, &judged) {
+            witness.saw(subject, judgement.scores.clone());
+        }
+        judged
+    }
+
+    /// What the rules say of a text whose scores are known, for a second opinion: nothing is asked, kept or remembered.
+    pub(super) fn decide(&self, view: &View, subject: &Subject<'_>, scores: &[Arc<Scores>], judgement: &mut Judgement) {
+        self.match_patterns(view, subject, false, judgement);
+        for (index, _, bounds) in classifiers(view, subject.stage, subject.origin) {
+            let hits = scores.iter().filter_map(|scores| worst(bounds, scores));
+            judgement.findings.extend(hits.map(|hit| subject.scored(index, &hit)));
+        }
+    }
+
+    async fn judge_unseen(&self, view: &View, subject: &Subject<'_>) -> Result<Judgement, Failure> {
         let mut judgement = Judgement::default();
         if subject.text.trim().is_empty() || !any_applies(&view.policy, subject.stage, subject.origin) {
             return Ok(judgement);
@@ -292,6 +339,7 @@ impl Guards {
                 if let Some((ledger, place)) = entry {
                     ledger.keep(place, Arc::clone(&scores));
                 }
+                judgement.scores = Some(Arc::clone(&scores));
                 for (index, rule, bounds) in rules {
                     self.metrics.guard_evaluated(&rule.id, subject.stage.as_str(), "ok", took);
                     judgement.findings.extend(worst(bounds, &scores).map(|hit| subject.scored(index, &hit)));

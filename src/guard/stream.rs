@@ -286,7 +286,7 @@ impl StreamGuard {
     async fn judge(&mut self, key: Lane) -> Result<(), Failure> {
         let Some(lane) = self.lanes.get_mut(&key) else { return Ok(()) };
         let origin = origin(key.channel);
-        if !judge::any_applies(&self.view.policy, Stage::Output, origin) {
+        if !judge::any_applies(&self.view.policy, Stage::Output, origin) && self.guards.witness.is_none() {
             lane.release(usize::MAX);
             return Ok(());
         }
@@ -295,7 +295,7 @@ impl StreamGuard {
         let safe = if lane.closed { text.len() } else { safe(&self.view, origin, text, from) };
         let fresh = from..safe;
         let (stage, tenant) = (Stage::Output, Tenant::SHARED);
-        let subject = Subject { stage, origin, tenant, text, fresh, place: "stream", choice: key.choice };
+        let subject = Subject { stage, origin, tenant, text, fresh, place: judge::STREAM, choice: key.choice };
         let judgement = self.guards.judge(&self.view, &subject).await?;
         self.failed_open |= judgement.failed_open;
         for finding in judgement.findings {

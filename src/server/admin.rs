@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use crate::gateway::Gateway;
 
 const INDEX: &str = "Wardline admin listener\n\n\
+    /         what is in force, for a browser\n\
     /metrics  Prometheus text format\n\
     /healthz  200 while the process lives\n\
     /readyz   200 when it should get traffic, 503 before that and while draining\n\
@@ -72,7 +73,7 @@ fn answer(gateway: &Gateway, method: &Method, uri: &http::Uri) -> Response<Full<
                 "expected route=, model=, key_hash=, tenant= (a known one) or header.NAME=, without percent signs\n",
             ),
         },
-        "/" => page(StatusCode::OK, TEXT, INDEX),
+        "/" => page(StatusCode::OK, "text/html; charset=utf-8", gateway.page()),
         _ => page(StatusCode::NOT_FOUND, TEXT, INDEX),
     }
 }

@@ -39,6 +39,21 @@ pub struct Decision<'a> {
     pub mode: &'static str,
 }
 
+/// Two policies' decisions on one stage of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared<'a> {
+    /// The policy that may be replaced.
+    pub policy: &'a str,
+    /// The policy that is tried.
+    pub candidate: &'a str,
+    /// `input` or `output`.
+    pub stage: &'static str,
+    /// `allow`, `audit`, `redact`, `revise` or `block`.
+    pub old: &'static str,
+    /// The same, or `redact_other` where both replace something, and not the same.
+    pub new: &'static str,
+}
+
 /// How a policy reload ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadOutcome {
@@ -173,6 +188,10 @@ pub struct Metrics {
     policy_tests: IntCounterVec,
     tenant_requests: IntCounterVec,
     policy_info: IntGaugeVec,
+    rollout_requests: IntCounterVec,
+    rollout_decisions: IntCounterVec,
+    rollout_dropped: IntCounterVec,
+    rollout_cases: IntCounterVec,
     ready: IntGauge,
 }
 
@@ -482,6 +501,30 @@ impl Metrics {
                 "The policy revision in force; the value is always 1.",
                 &["policy", "revision"],
             )?,
+            rollout_requests: counter(
+                r,
+                "wardline_rollout_requests_total",
+                "Requests whose policy is being rolled out, by whether they are in the share (in, out).",
+                &["policy", "candidate", "mode", "share"],
+            )?,
+            rollout_decisions: counter(
+                r,
+                "wardline_rollout_decisions_total",
+                "What the old and the new policy decide on the same texts.",
+                &["policy", "candidate", "stage", "old", "new"],
+            )?,
+            rollout_dropped: counter(
+                r,
+                "wardline_rollout_dropped_total",
+                "Comparisons of two policies that were not made, and why.",
+                &["policy", "reason"],
+            )?,
+            rollout_cases: counter(
+                r,
+                "wardline_rollout_cases_total",
+                "Cases in which two policies differ, by whether they were kept (written, failed).",
+                &["outcome"],
+            )?,
             ready: int_gauge(
                 r,
                 "wardline_ready",
@@ -718,6 +761,26 @@ impl Metrics {
         for (policy, revision) in policies {
             self.policy_info.with_label_values(&[policy, revision]).set(1);
         }
+    }
+
+    /// A request's policy is being rolled out: `share` is `in` or `out`.
+    pub fn rolled_out(&self, policy: &str, candidate: &str, mode: &'static str, share: &'static str) {
+        self.rollout_requests.with_label_values(&[policy, candidate, mode, share]).inc();
+    }
+
+    /// Two policies have judged the same texts.
+    pub fn compared(&self, c: &Compared<'_>) {
+        self.rollout_decisions.with_label_values(&[c.policy, c.candidate, c.stage, c.old, c.new]).inc();
+    }
+
+    /// Two policies were not compared: `guard_error`, `memory`, `queue_full`, `classifier`.
+    pub fn rollout_dropped(&self, policy: &str, reason: &'static str) {
+        self.rollout_dropped.with_label_values(&[policy, reason]).inc();
+    }
+
+    /// A case in which two policies differ was kept or not: `written`, `failed`.
+    pub fn rollout_case(&self, outcome: &'static str) {
+        self.rollout_cases.with_label_values(&[outcome]).inc();
     }
 
     /// Whether new traffic should be sent here.

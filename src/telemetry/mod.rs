@@ -7,4 +7,4 @@ mod logs;
 mod metrics;
 
 pub use logs::{Format, init as init_logs};
-pub use metrics::{Call, Decision, Metrics, ModelGauges, ReloadOutcome, StageTimer};
+pub use metrics::{Call, Compared, Decision, Metrics, ModelGauges, ReloadOutcome, StageTimer};

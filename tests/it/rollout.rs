@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::Request;
 use serde_json::json;
+use wardline::gateway::Content;
 use wardline::policy::{Asking, By};
 use wardline::telemetry::ReloadOutcome;
 
@@ -165,4 +166,143 @@ async fn a_replica_assigns_alike() {
     assert!(sides.iter().enumerate().all(|(who, at)| *at == side(&other, u32::try_from(who).unwrap())));
     let new = sides.iter().filter(|side| *side == "next").count();
     assert!((30..=90).contains(&new), "{new} of 200 are not 30 %");
+}
+
+const COMPARED: &str = "wardline_rollout_decisions_total";
+
+fn compared(stage: &str, old: &str, new: &str) -> String {
+    format!(r#"{COMPARED}{{candidate="next",new="{new}",old="{old}",policy="test",stage="{stage}"}}"#)
+}
+
+const RUNS: &str = r#"wardline_classifier_inference_duration_seconds_count{device="cpu",model="custom"}"#;
+
+#[tokio::test]
+async fn in_the_shadow_both_judge_and_only_the_old_one_acts() {
+    let upstream = Upstream::start(|_| answer(&CHAT_ANSWER.replace("fine", "You are worthless, a@example.com."))).await;
+    let alone = Running::start(Setup::with(OPEN), upstream.address).await;
+    let shadowed = Running::start(setup(OPEN, GUARDED, "mode: shadow"), upstream.address).await;
+    for text in ["Hello", "override it", "Write to b@example.com"] {
+        let (plain, beside) =
+            (alone.client().post(CHAT, chat(text, false)).await, shadowed.client().post(CHAT, chat(text, false)).await);
+        assert_eq!((plain.status, &plain.body), (beside.status, &beside.body), "the shadow changed an answer");
+        assert_eq!(plain.header("x-guardrail-policy"), beside.header("x-guardrail-policy"));
+    }
+    shadowed.wait_for(&compared("input", "allow", "allow"), 1.0).await;
+    shadowed.wait_for(&compared("input", "allow", "block"), 1.0).await;
+    shadowed.wait_for(&compared("input", "allow", "redact"), 1.0).await;
+    shadowed.wait_for(&compared("output", "allow", "block"), 3.0).await;
+    let enforced = r#"wardline_guard_decisions_total{action="block",mode="enforce",policy="next",rule="attack",stage="input",verdict="deny"}"#;
+    assert!(shadowed.metric(enforced).abs() < 1e-9, "what was not done is not counted as done");
+    shadowed.wait_for(r#"wardline_rollout_cases_total{outcome="written"}"#, 5.0).await;
+    let cases = shadowed.cases();
+    assert_eq!(cases.len(), 5);
+    let told = cases.iter().map(ToString::to_string).collect::<String>();
+    assert!(
+        told.contains(r#""rule":"attack""#) && !told.contains("override") && !told.contains("example.com"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn a_stream_is_compared_and_its_bytes_stay() {
+    let event = |delta: &str, finish: &str| {
+        format!(
+            "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":{finish}}}]}}\n\n"
+        )
+    };
+    let events = [
+        event(r#"{"role":"assistant","content":"You are wor"}"#, "null"),
+        event(r#"{"content":"thless. Write to a@exam"}"#, "null"),
+        event(r#"{"content":"ple.com."}"#, "null"),
+        event("{}", "\"stop\"") + "data: [DONE]\n\n",
+    ];
+    let whole = events.concat();
+    let upstream = Upstream::start(move |_| {
+        let pieces: Vec<&[u8]> = events.iter().map(String::as_bytes).collect();
+        crate::support::sse(&pieces, 5)
+    })
+    .await;
+    let running = Running::start(setup(OPEN, GUARDED, "mode: shadow"), upstream.address).await;
+    let reply = running.client().post(CHAT, chat("Hello", true)).await;
+    assert_eq!(reply.text(), whole);
+    running.wait_for(&compared("output", "allow", "block"), 1.0).await;
+    let hits = running.cases()[0]["new"]["hits"].to_string();
+    assert!(hits.contains("harm.harassment") && hits.contains("EMAIL_ADDRESS"), "over the edges of windows: {hits}");
+}
+
+#[tokio::test]
+async fn what_was_scored_once_is_not_scored_again() {
+    let upstream = Upstream::start(|_| answer(CHAT_ANSWER)).await;
+    let stricter = GUARDED.replace("threshold: 0.5", "threshold: 0.05");
+    let alone = Running::start(Setup::with(GUARDED), upstream.address).await;
+    let shadowed = Running::start(setup(GUARDED, &stricter, "mode: shadow"), upstream.address).await;
+    for running in [&alone, &shadowed] {
+        assert_eq!(running.client().post(CHAT, chat("Hello there", false)).await.status, 200);
+    }
+    shadowed.wait_for(&compared("input", "allow", "block"), 1.0).await;
+    shadowed.wait_for(&compared("output", "allow", "block"), 1.0).await;
+    assert!((alone.metric(RUNS) - shadowed.metric(RUNS)).abs() < 1e-9);
+}
+
+#[tokio::test]
+async fn a_canary_acts_and_is_compared_with_the_old_policy() {
+    let upstream = Upstream::start(|_| answer(CHAT_ANSWER)).await;
+    let running = Running::start(setup(OPEN, GUARDED, "mode: canary, percent: 100"), upstream.address).await;
+    assert_eq!(running.client().post(CHAT, chat("override", false)).await.status, 400);
+    running.wait_for(&compared("input", "allow", "block"), 1.0).await;
+    let requests = r#"wardline_rollout_requests_total{candidate="next",mode="canary",policy="test",share="in"}"#;
+    assert!((running.metric(requests) - 1.0).abs() < 1e-9);
+}
+
+#[tokio::test]
+async fn without_memory_comparisons_are_dropped_and_counted_and_requests_are_served() {
+    let upstream = Upstream::start(|_| answer(CHAT_ANSWER)).await;
+    let tight = Setup { rollout_memory: 1024, ..setup(OPEN, GUARDED, "mode: shadow") };
+    let running = Running::start(tight, upstream.address).await;
+    let long = "Hello dear. ".repeat(1000);
+    for _ in 0..20 {
+        assert_eq!(running.client().post(CHAT, chat(&long, false)).await.status, 200);
+    }
+    let dropped = r#"wardline_rollout_dropped_total{policy="test",reason="memory"}"#;
+    assert!(running.metric(dropped) >= 20.0, "{}", running.metric(dropped));
+    assert!(running.cases().is_empty());
+}
+
+#[tokio::test]
+async fn texts_are_kept_as_far_as_the_configuration_lets_them() {
+    let upstream = Upstream::start(|_| answer(CHAT_ANSWER)).await;
+    for (content, kept) in [(Content::Redacted, "override [EMAIL_ADDRESS]"), (Content::Full, "override a@example.com")]
+    {
+        let running = Running::start(Setup { content, ..setup(OPEN, GUARDED, "mode: shadow") }, upstream.address).await;
+        running.client().post(CHAT, chat("override a@example.com", false)).await;
+        running.wait_for(r#"wardline_rollout_cases_total{outcome="written"}"#, 1.0).await;
+        let texts = running.cases()[0]["texts"].to_string();
+        assert!(texts.contains(kept), "{texts}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_shows_what_is_in_force_and_no_text_of_a_request() {
+    let upstream = Upstream::start(|_| answer(CHAT_ANSWER)).await;
+    let running = Running::start(setup(OPEN, GUARDED, "mode: shadow, percent: 100"), upstream.address).await;
+    running.client().post(CHAT, chat("override zebra", false)).await;
+    running.wait_for(&compared("input", "allow", "block"), 1.0).await;
+    fs::write(running.policy_file(), "rules: [{ id: '<script>', x: 1 }]").unwrap();
+    running.gateway.policies.reload();
+    let admin = crate::support::Client::new(running.admin);
+    let page = admin.send(Request::get("/"), "").await;
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    let text = page.text();
+    for snapshot in running.gateway.policies.in_force() {
+        assert!(text.contains(&snapshot.policy.revision), "{text}");
+    }
+    for told in
+        ["next over test", "shadow, 100 % by request: 1 of 1 requests", "refused; what was in force stays", "<td>block"]
+    {
+        assert!(text.contains(told), "{told}: {text}");
+    }
+    assert!(!text.contains("zebra") && !text.contains("<script") && !text.contains("secret"), "{text}");
+    let status = admin.send(Request::get("/status"), "").await.json();
+    assert_eq!(status["rollouts"][0]["differing"], 1);
+    assert_eq!(status["rollouts"][0]["candidate"], "next");
 }

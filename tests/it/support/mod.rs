@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use wardline::api::Dialect;
-use wardline::gateway::{self, Gateway};
+use wardline::gateway::{self, Content, Gateway, RolloutConfig, Rollouts};
 use wardline::guard::{self, Guards, PatternSet};
 use wardline::pairs::{self, Spool};
 use wardline::policy::{self, Known, KnownLabel, Makers, Store};
@@ -54,6 +54,9 @@ pub(crate) struct Setup {
     /// Lines of `policies.select`, and the policies that they name.
     pub(crate) select: Vec<policy::Selector>,
     pub(crate) others: Vec<(String, String)>,
+    /// What is kept of the texts in which two policies differ, and the memory that second opinions have.
+    pub(crate) content: Content,
+    pub(crate) rollout_memory: usize,
     pub(crate) tenants: policy::Tenants,
 }
 
@@ -70,6 +73,8 @@ impl Setup {
             upstream_ca: None,
             select: Vec::new(),
             others: Vec::new(),
+            content: Content::None,
+            rollout_memory: Rollouts::MEMORY,
             tenants: policy::Tenants::default(),
         }
     }
@@ -120,10 +125,16 @@ impl Running {
         let store = Store::open(&config, known, Arc::clone(&metrics), Makers::new(guard::arm).proving(prove));
         let store = store.unwrap_or_else(|error| panic!("{}", error.report()));
         let spool = pairs::Config { dir: dir.path().join("pairs"), ..pairs::Config::default() };
+        let guards = Guards::new(Some(classifier), Arc::clone(&metrics)).with_ledger(setup.config.ledger_bytes);
+        let cases = RolloutConfig { dir: dir.path().join("rollouts"), content: setup.content, ..Default::default() };
+        let quiet = guards.counting(Arc::new(Metrics::new().unwrap()));
+        let redaction = PatternSet::compile(&entities, &[]).unwrap();
+        let rollouts = Rollouts::start(Some(&cases), quiet, redaction, setup.rollout_memory, Arc::clone(&metrics));
+        let rollouts = rollouts.unwrap();
         let gateway = Arc::new(Gateway {
             config: setup.config,
             policies: Arc::new(store),
-            guards: Guards::new(Some(classifier), Arc::clone(&metrics)).with_ledger(setup.config.ledger_bytes),
+            guards,
             upstreams: [
                 ("openai", Provider::OpenAi, false),
                 ("anthropic", Provider::Anthropic, false),
@@ -134,6 +145,7 @@ impl Running {
             .into(),
             pairs: Some(Spool::start(&spool, Arc::clone(&metrics)).unwrap()),
             redaction: PatternSet::compile(&entities, &[]).unwrap(),
+            rollouts,
             metrics,
             readiness: false.into(),
             presence: HashMap::from(Dialect::ALL.map(|dialect| (dialect.route(), Arc::default()))),
@@ -154,6 +166,12 @@ impl Running {
             let _asked = stopped.await;
         }));
         Self { data, admin, gateway, gate, dir, stop: Some(stop), server: serving }
+    }
+
+    /// The cases in which two policies differed, as they lie on disk.
+    pub(crate) fn cases(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.dir.path().join("rollouts/cases.jsonl")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     pub(crate) fn client(&self) -> Client {
