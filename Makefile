@@ -10,7 +10,7 @@ RUNTIME := .ort/libonnxruntime.so
 RELEASE := target/release/wardline
 
 .PHONY: help run build ort test fmt clippy doc unit sdk-test deploy-test bench bench-quick tools deny clean \
-        models models-venv models-eval sieve pairs-proof lime-record fuzz sdk-matrix
+        models models-venv models-eval sieve pairs-proof pairs-durability lime-record fuzz sdk-matrix
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -64,6 +64,7 @@ tools: ## Install what the tests need beyond cargo (as root), or say what is mis
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing="$$missing nginx-light"; \
 	command -v node >/dev/null || missing="$$missing nodejs npm"; \
+	command -v nats-server >/dev/null || [ -x /usr/sbin/nats-server ] || missing="$$missing nats-server"; \
 	python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -111,6 +112,13 @@ pairs-proof: $(RUNTIME) build ## Exports of preference rows, loaded and trained 
 	@[ -x $(PAIRS_PY) ] || python3.11 -m venv .venv/pairs
 	$(PAIRS_PY) -m pip install --quiet --require-hashes -r tests/training/requirements.txt
 	$(PAIRS_PY) tests/training/proof.py --binary $(RELEASE) --record tests/training/RECORD.md
+
+DURABILITY_PY := .venv/durability/bin/python
+
+pairs-durability: $(RUNTIME) build tools ## Preference rows through kill -9, dead sinks and a full disk (S3 by moto, nats-server)
+	@[ -x $(DURABILITY_PY) ] || python3 -m venv .venv/durability
+	$(DURABILITY_PY) -m pip install --quiet -r tests/durability/requirements.txt
+	$(DURABILITY_PY) tests/durability/proof.py --binary $(RELEASE) --record tests/durability/RECORD.md
 
 lime-record: ## Explanations by the Python package lime for the tests; again whenever the weights change (2 minutes)
 	@[ -x .venv/lime/bin/python ] || python3.11 -m venv .venv/lime

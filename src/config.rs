@@ -207,6 +207,14 @@ impl Written {
         }
         if let Some(pairs) = &mut self.pairs {
             based(&mut pairs.dir);
+            for sink in &mut pairs.sinks {
+                if let Some(parquet) = sink.parquet.as_mut().filter(|parquet| !parquet.url.contains("://")) {
+                    parquet.url = base.join(&parquet.url).to_string_lossy().into_owned();
+                }
+                if let Some(nats) = &mut sink.nats {
+                    [&mut nats.credentials_file, &mut nats.ca_file].into_iter().flatten().for_each(based);
+                }
+            }
         }
         if let Some(rollouts) = &mut self.rollouts {
             based(&mut rollouts.dir);

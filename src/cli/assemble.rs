@@ -9,7 +9,7 @@ use crate::classify::{self, Classifier, Label};
 use crate::config::Config;
 use crate::gateway::{Gateway, Rollouts};
 use crate::guard::{self, Armed, Guards, PatternSet, View};
-use crate::pairs::Spool;
+use crate::pairs::{Sinks, Spool};
 use crate::policy::{Known, KnownLabel, Makers, PolicyError, PolicyFile, Proof, Snapshot, Store, Test, Watch};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
@@ -19,6 +19,7 @@ pub(super) struct Parts {
     pub(super) gateway: Arc<Gateway>,
     pub(super) watch: Watch,
     pub(super) spool: Option<Spool>,
+    pub(super) sinks: Sinks,
 }
 
 /// Loads models, policies and keys. Every failure names what to mend.
@@ -45,8 +46,10 @@ pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String
     });
     let store = Arc::new(store?);
     let watch = store.watch().map_err(|error| told(format!("policies.dir: {error}")))?;
+    let sinks = config.pairs.as_ref().map(|pairs| Sinks::build(pairs, variable, Arc::clone(&metrics))).transpose();
+    let sinks = sinks.map_err(|error| told(format!("pairs.{error}")))?.unwrap_or_default();
     let spool = config.pairs.as_ref().map(|pairs| Spool::start(pairs, Arc::clone(&metrics))).transpose();
-    let spool = spool.map_err(|error| told(format!("pairs.dir: {error}")))?;
+    let spool = spool.map_err(|error| told(format!("pairs.{}: {error}", error.key())))?;
     for dialect in Dialect::ALL {
         // A series that must stay 0 is only seen to do so if it is there.
         metrics.unscanned(dialect.route(), 0);
@@ -70,7 +73,7 @@ pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String
         readiness: false.into(),
         presence: Dialect::ALL.into_iter().map(|dialect| (dialect.route(), Arc::default())).collect(),
     };
-    Ok(Parts { gateway: Arc::new(gateway), watch, spool })
+    Ok(Parts { gateway: Arc::new(gateway), watch, spool, sinks })
 }
 
 pub(super) fn metrics() -> Result<Arc<Metrics>, Failed> {

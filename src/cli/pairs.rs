@@ -47,7 +47,7 @@ pub(super) enum Command {
 /// Where rows come from.
 #[derive(Debug, Args)]
 pub(super) struct Rows {
-    /// Files of rows (.jsonl, plain or packed by gzip or zstd), or directories of such files.
+    /// Files of rows (.jsonl, plain or packed by gzip or zstd, or .parquet), or directories of such files.
     #[arg(value_name = "PATH", default_value = "pairs")]
     paths: Vec<PathBuf>,
 }

@@ -37,7 +37,8 @@ pub(super) async fn serve(config: Config, parts: Parts, opened: impl FnOnce(&Ser
     let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
     let bound = Server::bind(config.server.clone()).await;
     let server = bound.map_err(|error| Failed::Told(config.complaint(&error.to_string())))?;
-    let Parts { gateway, watch, spool } = parts;
+    let Parts { gateway, watch, spool, sinks } = parts;
+    let shipping = sinks.start().map_err(|error| Failed::Ran(format!("a sink could not be started: {error}")))?;
     announce(&server, &gateway);
     opened(&server);
     let reload = Arc::clone(&gateway.policies);
@@ -65,6 +66,7 @@ pub(super) async fn serve(config: Config, parts: Parts, opened: impl FnOnce(&Ser
         }
         spool.close();
     }
+    shipping.stop();
     if whole {
         tracing::info!("stopped");
         Ok(())

@@ -3,12 +3,14 @@
 //! A row is TRL's explicit-prompt conversational preference with side columns; an answer that was blocked, and that no
 //! better one is known for, is an unpaired row. Rows are sampled by request id, redacted before they leave the request's
 //! task, queued without waiting, and written as JSON lines by one thread. Never in the way of traffic: a full queue or a
-//! broken disk costs rows, which are counted, and nothing else.
+//! broken disk costs rows, which are counted, and nothing else. From the spool's files, [`Sinks`] carry rows on as Parquet to
+//! an object store and as messages to NATS `JetStream`, each on a thread of its own.
 //!
 //! The other half of the room reads rows again: [`Reading`] with file and line, [`mistakes()`], [`Selection`] of what is
 //! clean, [`Format`]s of training tools, [`Stats`].
 
 mod caps;
+mod columns;
 mod draft;
 mod export;
 mod mistakes;
@@ -16,6 +18,7 @@ mod read;
 mod row;
 mod sample;
 mod select;
+mod ship;
 mod spool;
 mod stats;
 mod timestamp;
@@ -27,5 +30,6 @@ pub use read::{ReadError, Reading, files};
 pub use row::{Consent, GuardScore, Meta, Pair, Row, Signal, Source, Split, Tag, Unpaired};
 pub use sample::sampled;
 pub use select::{LeftOut, Selection};
-pub use spool::{Config, Spool, SpoolError};
+pub use ship::{NatsConfig, ParquetConfig, Shipping, SinkConfig, SinkError, Sinks};
+pub use spool::{AfterShipping, Config, Spool, SpoolError};
 pub use stats::Stats;

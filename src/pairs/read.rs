@@ -1,4 +1,4 @@
-//! Rows from files: JSON lines, plain or compressed, each with its file and line.
+//! Rows from files: JSON lines, plain or compressed, or Parquet; each with its file and line (of Parquet, its row).
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::read::MultiGzDecoder;
+use parquet::file::reader::SerializedFileReader;
+use parquet::record::reader::RowIter;
 use ruzstd::decoding::StreamingDecoder;
 use serde::de::DeserializeOwned;
 
-use crate::pairs::Row;
+use crate::pairs::{Row, columns};
 
 /// The longest line that is read, in bytes.
 const MAX_LINE: u64 = 64 << 20;
@@ -27,7 +29,7 @@ pub enum ReadError {
         source: io::Error,
     },
     /// A directory without rows.
-    #[error("{}: expected files that end in .jsonl, .jsonl.gz or .jsonl.zst, found none", path.display())]
+    #[error("{}: expected files that end in .jsonl, .jsonl.gz, .jsonl.zst or .parquet, found none", path.display())]
     Empty {
         /// Which.
         path: PathBuf,
@@ -52,22 +54,33 @@ pub enum ReadError {
     },
 }
 
-/// The files that are meant: a file itself, or those of a directory, by name.
+/// The files that are meant: a file itself, or those of a directory and of the directories in it, by name.
 pub fn files(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
     let broken = |source| ReadError::Io { path: path.to_owned(), source };
     if !std::fs::metadata(path).map_err(broken)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(broken)? {
-        let path = entry.map_err(broken)?.path();
+    collect(path, &mut files).map_err(broken)?;
+    files.sort();
+    if files.is_empty() { Err(ReadError::Empty { path: path.to_owned() }) } else { Ok(files) }
+}
+
+/// Links are not followed into directories: they may lead round in circles.
+fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let path = entry.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if [".jsonl", ".jsonl.gz", ".jsonl.zst"].iter().any(|end| name.ends_with(end)) && path.is_file() {
+        if entry.file_type()?.is_dir() {
+            collect(&path, files)?;
+        } else if [".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"].iter().any(|end| name.ends_with(end))
+            && path.is_file()
+        {
             files.push(path);
         }
     }
-    files.sort();
-    if files.is_empty() { Err(ReadError::Empty { path: path.to_owned() }) } else { Ok(files) }
+    Ok(())
 }
 
 /// One file being read. Compression is told by its first bytes, not by its name.
@@ -82,12 +95,18 @@ impl Reading {
     pub fn open(path: &Path, read: Arc<AtomicU64>) -> Result<Self, ReadError> {
         let broken = |source| ReadError::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(broken)?;
+        let whole = Arc::clone(&read);
         let mut raw = BufReader::with_capacity(256 << 10, Counted { file, read });
         let head = raw.fill_buf().map_err(broken)?;
         let lines: Box<dyn BufRead> = if head.starts_with(&[0x1f, 0x8b]) {
             Box::new(BufReader::new(MultiGzDecoder::new(raw)))
         } else if head.starts_with(&ZSTD) {
             Box::new(BufReader::new(Frames { raw: Some(raw), frame: None }))
+        } else if head.starts_with(PARQUET) {
+            let file = File::open(path).map_err(broken)?;
+            whole.fetch_add(file.metadata().map_err(broken)?.len(), Ordering::Relaxed);
+            let file = SerializedFileReader::new(file).map_err(|error| broken(io::Error::other(error)))?;
+            Box::new(BufReader::new(Records { rows: file.into_iter(), line: Vec::new(), at: 0 }))
         } else {
             Box::new(raw)
         };
@@ -173,6 +192,29 @@ impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.file.read(buffer)?;
         self.read.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+const PARQUET: &[u8] = b"PAR1";
+
+/// The rows of a Parquet file as lines.
+struct Records {
+    rows: RowIter<'static>,
+    line: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Records {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.line.len() {
+            let Some(row) = self.rows.next() else { return Ok(0) };
+            self.line = columns::line(&row.map_err(io::Error::other)?).to_string().into_bytes();
+            self.line.push(b'\n');
+            self.at = 0;
+        }
+        let n = (&self.line[self.at..]).read(buffer)?;
+        self.at += n;
         Ok(n)
     }
 }

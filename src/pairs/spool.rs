@@ -1,15 +1,22 @@
 //! The spool: JSON lines in a directory, written by one thread; pairs and unpaired rows in files of their own.
 //!
-//! **What a crash can cost.** Rows are lost only from memory and from what the disk has not been told to keep: if the
-//! process is killed, at most the queue (`queue_rows`); if the machine loses power, also at most what was written since
-//! the last sync, which is never more than `fsync_rows` rows nor older than `fsync_ms`. Every line is written by one
-//! call. A line that was torn nevertheless is cut off at the next start, and counted.
+//! **What a crash can cost.** Each line is written by one call, as soon as the writer gets to it, and the disk is told to
+//! keep what was written after `fsync_rows` rows or `fsync_ms`, whichever is first.
+//!
+//! | what ends | rows that are lost, at most | metric |
+//! | --- | --- | --- |
+//! | the process (`kill -9`) | those that the writer has not got to, `queue_rows` | `wardline_pairs_buffer_rows` |
+//! | the machine (power) | these, and those written since the last sync, `fsync_rows` | `wardline_pairs_unsynced_rows` |
+//!
+//! Both are 0 but for moments. A line that was torn nevertheless is cut off at the next start, and counted.
 //!
 //! **What a broken disk can cost.** Rows, which are counted. The spool opens a new file with the next row, so that it
-//! goes on by itself once there is room again, or the directory is back.
+//! goes on by itself once there is room again, or the directory is back. The directory grows to `max_bytes`; what would
+//! come on top is dropped and counted, until sinks have taken something away.
 
-mod file;
+pub(in crate::pairs) mod file;
 mod lane;
+pub(in crate::pairs) mod room;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,9 +29,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::pairs::Row;
 use crate::pairs::caps::Caps;
+use crate::pairs::ship::SinkConfig;
 use crate::telemetry::Metrics;
 use file::{PREFIXES, SpoolFile, repair};
 use lane::Lane;
+use room::Room;
 
 /// The `sink` label of this spool's metrics.
 const SINK: &str = "spool";
@@ -39,10 +48,30 @@ pub struct Config {
     pub max_file_bytes: u64,
     /// Rows that may wait for the writer. What comes on top is dropped.
     pub queue_rows: usize,
-    /// The longest that a written row waits for the disk to keep it, in milliseconds.
+    /// The longest that a written row waits for the disk to keep it, in milliseconds; by default 1000.
     pub fsync_ms: u64,
-    /// The most written rows that wait for the disk to keep them.
+    /// The most written rows that wait for the disk to keep them; by default 256, and 1 syncs each row for itself.
     pub fsync_rows: usize,
+    /// The most bytes that all rows in the directory take; by default 10 GiB. What comes on top is dropped.
+    pub max_bytes: u64,
+    /// A file that got its first row so many milliseconds ago is closed, so that sinks can take it as a whole; by default
+    /// 300 000. Without sinks, files are closed by size alone.
+    pub seal_ms: u64,
+    /// What becomes of a file that every sink has.
+    pub after_shipping: AfterShipping,
+    /// Where rows go from the directory. By default nowhere.
+    pub sinks: Vec<SinkConfig>,
+}
+
+/// What becomes of a file that every sink has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AfterShipping {
+    /// It is deleted.
+    #[default]
+    Delete,
+    /// It goes to the folder `shipped`, and is deleted when `max_bytes` needs the room.
+    Keep,
 }
 
 impl Default for Config {
@@ -53,6 +82,10 @@ impl Default for Config {
             queue_rows: 1024,
             fsync_ms: 1000,
             fsync_rows: 256,
+            max_bytes: 10 << 30,
+            seal_ms: 300_000,
+            after_shipping: AfterShipping::Delete,
+            sinks: Vec::new(),
         }
     }
 }
@@ -71,9 +104,24 @@ pub enum SpoolError {
     /// No thread could be had.
     #[error("preference pairs: cannot start the writer: {0}")]
     Thread(std::io::Error),
-    /// A bound of zero.
-    #[error("preference pairs: {0} must not be 0")]
-    Zero(&'static str),
+    /// A bound that lets nothing through.
+    #[error("expected {expected}")]
+    Bound {
+        /// The key under `pairs`.
+        key: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+}
+
+impl SpoolError {
+    /// The key under `pairs` that is to be mended.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Directory { .. } | Self::Thread(_) => "dir",
+            Self::Bound { key, .. } => key,
+        }
+    }
 }
 
 /// A handle to the spool. Clones are handles to the same one.
@@ -95,17 +143,27 @@ struct Shared {
     places: Arc<()>,
 }
 
+impl Config {
+    /// Whether each bound lets something through.
+    pub(in crate::pairs) fn check(&self) -> Result<(), SpoolError> {
+        let bounds = [
+            (self.queue_rows > 0, "queue_rows", "at least 1"),
+            (self.fsync_rows > 0, "fsync_rows", "at least 1"),
+            (self.max_file_bytes > 0, "max_file_bytes", "at least 1"),
+            (self.max_bytes >= self.max_file_bytes, "max_bytes", "at least as much as max_file_bytes"),
+        ];
+        let broken = bounds.into_iter().find(|(holds, ..)| !holds);
+        broken.map_or(Ok(()), |(_, key, expected)| Err(SpoolError::Bound { key, expected }))
+    }
+}
+
 impl Spool {
     /// Repairs what an earlier run left behind, opens the first file, and starts the writer.
     ///
     /// # Errors
     /// A directory that cannot be written to, a bound of zero, no thread.
     pub fn start(config: &Config, metrics: Arc<Metrics>) -> Result<Self, SpoolError> {
-        for (bound, name) in [(config.queue_rows, "queue_rows"), (config.fsync_rows, "fsync_rows")] {
-            if bound == 0 {
-                return Err(SpoolError::Zero(name));
-            }
-        }
+        config.check()?;
         let directory = |source| SpoolError::Directory { dir: config.dir.clone(), source };
         let first = SpoolFile::create(&config.dir, PREFIXES[0]).map_err(directory)?;
         let torn = repair(&config.dir).map_err(directory)?;
@@ -117,6 +175,7 @@ impl Spool {
             metrics: Arc::clone(&metrics),
             pending: Arc::clone(&pending),
             lanes: [Lane::new(PREFIXES[0], Some(first)), Lane::new(PREFIXES[1], None)],
+            room: Room::new(config.max_bytes),
             healthy: true,
         };
         let writer = std::thread::Builder::new()
@@ -182,6 +241,7 @@ struct Writer {
     pending: Arc<AtomicUsize>,
     /// Pairs, and unpaired rows.
     lanes: [Lane; 2],
+    room: Room,
     /// For the log: only changes are reported.
     healthy: bool,
 }
@@ -190,26 +250,39 @@ impl Writer {
     fn run(mut self, rows: &Receiver<Row>) {
         let mut sync_at: Option<Instant> = None;
         loop {
-            let received = match sync_at {
+            let wake = sync_at.into_iter().chain(self.seal_at()).min();
+            let received = match wake {
                 None => rows.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => rows.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
             match received {
                 Ok(row) => self.write(&row),
-                Err(RecvTimeoutError::Timeout) => self.sync(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            let now = Instant::now();
             // With rows coming in without a pause there is never a timeout.
-            if self.unsynced() >= self.config.fsync_rows || sync_at.is_some_and(|at| at <= Instant::now()) {
+            if self.unsynced() >= self.config.fsync_rows || sync_at.is_some_and(|at| at <= now) {
                 self.sync();
             }
+            if self.seal_at().is_some_and(|at| at <= now) {
+                self.sync();
+                self.lanes.iter_mut().for_each(Lane::leave);
+            }
+            self.metrics.pairs_unsynced(self.unsynced());
             sync_at = match self.unsynced() {
                 0 => None,
-                _ => sync_at.or_else(|| Some(Instant::now() + Duration::from_millis(self.config.fsync_ms))),
+                _ => sync_at.or_else(|| Some(now + Duration::from_millis(self.config.fsync_ms))),
             };
         }
         self.sync();
         self.lanes.iter_mut().for_each(Lane::leave);
+    }
+
+    /// When the oldest file is to be closed.
+    fn seal_at(&self) -> Option<Instant> {
+        let since = self.lanes.iter().filter_map(|lane| lane.since).min()?;
+        (!self.config.sinks.is_empty()).then(|| since + Duration::from_millis(self.config.seal_ms))
     }
 
     fn unsynced(&self) -> usize {
@@ -224,6 +297,11 @@ impl Writer {
         line.push(b'\n');
         if line.len() as u64 > self.config.max_file_bytes {
             return self.failed("too_large", 1, &"a row is longer than max_file_bytes");
+        }
+        match self.room.take(&self.config.dir, line.len() as u64) {
+            Ok(true) => {}
+            Ok(false) => return self.failed("spool_full", 1, &"the directory holds max_bytes"),
+            Err(error) => return self.failed("write_error", 1, &error),
         }
         let at = match row {
             Row::Pair(_) => 0,
@@ -253,6 +331,7 @@ impl Writer {
             (rows, Ok(())) => {
                 self.settled(rows);
                 self.metrics.pairs_flushed();
+                self.metrics.pairs_unsynced(self.unsynced());
                 if !self.healthy {
                     self.healthy = true;
                     tracing::info!("preference pairs are being written again");

@@ -182,6 +182,12 @@ pub struct Metrics {
     pairs_capped: IntCounterVec,
     pairs_buffer: IntGauge,
     pairs_flush: Gauge,
+    pairs_unsynced: IntGauge,
+    pairs_shipped: IntCounterVec,
+    pairs_shipped_bytes: IntCounterVec,
+    pairs_ship_failures: IntCounterVec,
+    pairs_unshipped_bytes: IntGaugeVec,
+    pairs_oldest_unshipped: GaugeVec,
     reload_ok: IntGauge,
     reload_ok_at: Gauge,
     reloads: IntCounterVec,
@@ -472,6 +478,41 @@ impl Metrics {
                 "wardline_pairs_last_flush_timestamp_seconds",
                 "When preference rows last reached the disk.",
             )?,
+            pairs_unsynced: int_gauge(
+                r,
+                "wardline_pairs_unsynced_rows",
+                "Preference rows written that the disk has not been told to keep: what a power cut would cost.",
+            )?,
+            pairs_shipped: counter(
+                r,
+                "wardline_pairs_shipped_rows_total",
+                "Preference rows that a sink has confirmed.",
+                &["sink"],
+            )?,
+            pairs_shipped_bytes: counter(
+                r,
+                "wardline_pairs_shipped_bytes_total",
+                "Bytes that a sink has confirmed, as they were sent.",
+                &["sink"],
+            )?,
+            pairs_ship_failures: counter(
+                r,
+                "wardline_pairs_ship_failures_total",
+                "Attempts to ship that failed and will be made again.",
+                &["sink", "reason"],
+            )?,
+            pairs_unshipped_bytes: int_gauges(
+                r,
+                "wardline_pairs_unshipped_bytes",
+                "Bytes of the spool that a sink does not have yet.",
+                &["sink"],
+            )?,
+            pairs_oldest_unshipped: gauge_vec(
+                r,
+                "wardline_pairs_oldest_unshipped_timestamp_seconds",
+                "When the oldest row was made that a sink does not have yet; 0 when it has all.",
+                &["sink"],
+            )?,
             reload_ok: int_gauge(
                 r,
                 "wardline_config_last_reload_successful",
@@ -714,8 +755,9 @@ impl Metrics {
         self.pairs_sampled.with_label_values(&[sink]).inc();
     }
 
-    /// Preference rows were lost: `queue_full`, `write_error`, `too_large`, `closed`, `torn`.
-    pub fn pairs_dropped(&self, sink: &'static str, reason: &'static str, rows: u64) {
+    /// Preference rows were lost: `queue_full`, `write_error`, `too_large`, `closed`, `torn`, `spool_full`; on the way
+    /// from the spool to another sink, `unreadable` or `too_large`.
+    pub fn pairs_dropped(&self, sink: &str, reason: &'static str, rows: u64) {
         self.pairs_dropped.with_label_values(&[sink, reason]).inc_by(rows);
     }
 
@@ -732,6 +774,29 @@ impl Metrics {
     /// Preference rows have reached the disk.
     pub fn pairs_flushed(&self) {
         self.pairs_flush.set(now());
+    }
+
+    /// Preference rows that are written, and that the disk has not been told to keep.
+    pub fn pairs_unsynced(&self, rows: usize) {
+        self.pairs_unsynced.set(i64::try_from(rows).unwrap_or(i64::MAX));
+    }
+
+    /// A sink has confirmed rows.
+    pub fn pairs_shipped(&self, sink: &str, rows: u64, bytes: u64) {
+        self.pairs_shipped.with_label_values(&[sink]).inc_by(rows);
+        self.pairs_shipped_bytes.with_label_values(&[sink]).inc_by(bytes);
+    }
+
+    /// A sink did not take rows, for now: `disk`, `refused`, `timeout`, `unreachable`.
+    pub fn pairs_ship_failed(&self, sink: &str, reason: &'static str) {
+        self.pairs_ship_failures.with_label_values(&[sink, reason]).inc();
+    }
+
+    /// What a sink does not have yet: bytes of the spool, and when the oldest row of it was made.
+    pub fn pairs_unshipped(&self, sink: &str, bytes: u64, oldest: Option<SystemTime>) {
+        self.pairs_unshipped_bytes.with_label_values(&[sink]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let oldest = oldest.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        self.pairs_oldest_unshipped.with_label_values(&[sink]).set(oldest.map_or(0.0, |since| since.as_secs_f64()));
     }
 
     /// A policy reload ended.

@@ -30,9 +30,14 @@ impl SpoolFile {
             match OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path) {
                 Ok(file) => {
                     file.lock()?;
+                    let file = Self { file, path, len: 0 };
+                    // Before the lock, somebody may have taken it for an empty file that was left behind.
+                    if !file.in_place() {
+                        continue;
+                    }
                     // Without this the name, and with it the rows, may be gone after a power cut.
                     File::open(dir)?.sync_all()?;
-                    return Ok(Self { file, path, len: 0 });
+                    return Ok(file);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -64,12 +69,12 @@ impl SpoolFile {
     /// Has the disk keep what was written; an error also if the file is no longer where it was made.
     pub(in crate::pairs) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()?;
-        let (here, there) = (self.file.metadata()?, std::fs::metadata(&self.path)?);
-        if (here.dev(), here.ino()) == (there.dev(), there.ino()) {
-            Ok(())
-        } else {
-            Err(io::Error::new(io::ErrorKind::NotFound, "the file was replaced"))
-        }
+        if self.in_place() { Ok(()) } else { Err(io::Error::new(io::ErrorKind::NotFound, "the file is gone")) }
+    }
+
+    fn in_place(&self) -> bool {
+        let identity = |of: io::Result<std::fs::Metadata>| of.map(|file| (file.dev(), file.ino())).ok();
+        identity(self.file.metadata()) == identity(std::fs::metadata(&self.path))
     }
 
     /// The end of the last file: one without a row is taken away.
@@ -80,42 +85,64 @@ impl SpoolFile {
     }
 }
 
+/// How a file of the spool stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::pairs) enum Standing {
+    /// It is being written.
+    Open,
+    /// Nobody writes to it any more, and all its lines are whole. `torn` if its last one was not, and was cut off.
+    Sealed { torn: bool },
+    /// It has no row, and was taken away.
+    Empty { torn: bool },
+}
+
+/// Which of [`PREFIXES`] a file of the spool has; nothing for other files.
+pub(in crate::pairs) fn kind(name: &str) -> Option<&'static str> {
+    PREFIXES.into_iter().find(|prefix| name.starts_with(prefix) && name.ends_with(SUFFIX))
+}
+
 /// Cuts torn last lines off the directory's files and takes empty files away; says how many lines were torn. Files that
 /// another process is writing are left alone.
 pub(in crate::pairs) fn repair(dir: &Path) -> io::Result<u64> {
     let mut torn = 0;
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        let ours = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && name.ends_with(SUFFIX));
+        let ours = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| kind(name).is_some());
         if ours && path.is_file() {
-            torn += u64::from(repair_file(&path)?);
+            torn += u64::from(repair_file(&path)?.torn());
         }
     }
     Ok(torn)
 }
 
-fn repair_file(path: &Path) -> io::Result<bool> {
+impl Standing {
+    /// Whether a line had to be cut off.
+    pub(in crate::pairs) fn torn(self) -> bool {
+        matches!(self, Self::Sealed { torn: true } | Self::Empty { torn: true })
+    }
+}
+
+/// The same for one file.
+pub(in crate::pairs) fn repair_file(path: &Path) -> io::Result<Standing> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(false),
+        Err(TryLockError::WouldBlock) => return Ok(Standing::Open),
         Err(TryLockError::Error(error)) => return Err(error),
     }
     let len = file.metadata()?.len();
     let whole = whole_lines(&mut file, len)?;
+    let torn = whole < len;
     if whole == 0 {
         std::fs::remove_file(path)?;
-    } else if whole < len {
+    } else if torn {
         file.set_len(whole)?;
         file.sync_all()?;
     }
-    if whole < len {
+    if torn {
         tracing::warn!(path = %path.display(), bytes = len - whole, "cut a torn line off a file of preference pairs");
     }
-    Ok(whole < len)
+    Ok(if whole == 0 { Standing::Empty { torn } } else { Standing::Sealed { torn } })
 }
 
 /// Where the last whole line ends.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Instant;
 
 use super::file::SpoolFile;
 
@@ -13,11 +14,13 @@ pub(super) struct Lane {
     file: Option<SpoolFile>,
     /// Rows in the file that the disk has not been told to keep.
     pub(super) unsynced: usize,
+    /// When the file got its first row.
+    pub(super) since: Option<Instant>,
 }
 
 impl Lane {
     pub(super) fn new(prefix: &'static str, file: Option<SpoolFile>) -> Self {
-        Self { prefix, file, unsynced: 0 }
+        Self { prefix, file, unsynced: 0, since: None }
     }
 
     /// Bytes in the file that is open; 0 where none is.
@@ -32,6 +35,7 @@ impl Lane {
         };
         file.append(line)?;
         self.unsynced += 1;
+        self.since.get_or_insert_with(Instant::now);
         Ok(())
     }
 
@@ -48,6 +52,7 @@ impl Lane {
 
     /// The next row opens a new file.
     pub(super) fn leave(&mut self) {
+        self.since = None;
         if let Some(file) = self.file.take() {
             file.finish();
         }

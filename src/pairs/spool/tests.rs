@@ -198,7 +198,7 @@ fn a_directory_that_cannot_be_made_is_an_error_at_the_start() {
     let error = Spool::start(&config(&blocked), metrics()).unwrap_err();
     assert!(error.to_string().contains(blocked.to_str().unwrap()), "{error}");
     let zero = Config { queue_rows: 0, ..config(dir.path()) };
-    assert!(matches!(Spool::start(&zero, metrics()), Err(SpoolError::Zero("queue_rows"))));
+    assert!(matches!(Spool::start(&zero, metrics()), Err(SpoolError::Bound { key: "queue_rows", .. })));
 }
 
 /// The directory is taken away and a file put in its place; later it is back. Each row is synced for itself.
