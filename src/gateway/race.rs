@@ -14,7 +14,7 @@ use super::record::Exchange;
 use super::refuse::Refusal;
 use super::whole::Asked;
 use super::{Gateway, Trace};
-use crate::guard::{Outcome, Raced, View};
+use crate::guard::{Occasion, Outcome, Raced};
 use crate::upstream::Upstream;
 
 impl Gateway {
@@ -25,10 +25,9 @@ impl Gateway {
         (upstream, target): (&Upstream, &PathAndQuery),
         raced: Raced,
         headers: HeaderMap,
-        (view, exchange, id): (View, Arc<Exchange>, &str),
+        (occasion, exchange, id): (Occasion, Arc<Exchange>, &str),
     ) -> Result<Response<Body>, Refusal> {
-        let (id, input) = (id.to_owned(), Vec::new());
-        let mut trace = Trace { view, exchange, id, input, failed_open: false, replayed: false };
+        let mut trace = Trace::new(occasion, exchange, id);
         let (body, mut asked) = (raced.body(), Asked::of(raced.call(), &trace.view, self.keeps(&trace)));
         asked.expect_echo(&body);
         let route = asked.dialect.route();
@@ -36,7 +35,7 @@ impl Gateway {
         let mut call = Box::pin(upstream.send(target, &headers, body));
         let (mut answer, mut under_way) = (None, false);
         let verdict = {
-            let mut judge = pin!(self.guards.input_raced(&trace.view, raced));
+            let mut judge = pin!(self.guards.input_raced(&trace.occasion, raced));
             // The verdict is asked first: where it is there at once, nothing goes up for nothing.
             poll_fn(|cx| {
                 if let Poll::Ready(verdict) = judge.as_mut().poll(cx) {

@@ -16,7 +16,7 @@ use super::whole::{self, Asked};
 use super::{Gateway, Trace};
 use crate::api::sse::{Frame, Framer};
 use crate::api::{BlockStyle, Event, Limits, Reply};
-use crate::guard::{Cleared, Failure, Finding, Guards, Objection, Stage, State, StreamGuard};
+use crate::guard::{Cleared, Failure, Finding, Objection, Stage, State, StreamGuard};
 use crate::policy::OutputBlock;
 use crate::upstream::{self, Answer};
 
@@ -59,13 +59,13 @@ impl Gateway {
         sent: Instant,
     ) -> Response<Body> {
         let headers = upstream::downstream_headers(&answer.headers);
-        if !Guards::looks(&trace.view, Stage::Output) && !self.shadows(trace) {
+        if !trace.occasion.looks(Stage::Output) && !self.shadows(trace) {
             let body = Body::through(answer.body, Arc::clone(&trace.exchange));
             return whole::event_stream(answer.status, headers, body);
         }
         let (client, pieces) = mpsc::channel(AHEAD);
         let mut guard =
-            StreamGuard::new(self.guards.clone(), Arc::clone(&trace.view), asked.dialect, asked.transcript.clone());
+            StreamGuard::new(self.guards.clone(), trace.occasion.clone(), asked.dialect, asked.transcript.clone());
         if self.keeps(trace) {
             guard.remember();
         }

@@ -99,7 +99,7 @@ impl Gateway {
         let reply = reply(asked.dialect, status, body?, &asked.limits)?;
         trace.exchange.used(reply.usage());
         let timer = StageTimer::start();
-        let verdict = self.guards.output(&trace.view, reply).await?;
+        let verdict = self.guards.output(&trace.occasion, reply).await?;
         timer.stop(&self.metrics, asked.dialect.route(), "guard_out");
         let (findings, failed_open) = (verdict.findings, verdict.failed_open);
         let (reply, action) = match verdict.outcome {
