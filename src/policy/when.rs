@@ -268,20 +268,20 @@ impl Check<'_> {
     fn call(&mut self, node: u64, call: &CallExpr) -> Result<Kind, Refused> {
         let operands: Vec<&IdedExpr> = call.target.as_deref().into_iter().chain(&call.args).collect();
         let kinds = operands.iter().map(|operand| self.kind(operand)).collect::<Result<Vec<_>, _>>()?;
-        let plain: Vec<Kind> = kinds.iter().map(|kind| kind.as_text()).collect();
+        let plain: Vec<Kind> = kinds.iter().copied().map(Kind::as_text).collect();
         let refuse = |message: String| Err(Refused { node, message });
         let name = call.func_name.as_str();
         match (name, plain.as_slice()) {
             (operators::LOGICAL_AND | operators::LOGICAL_OR, all) if all.iter().all(|kind| *kind == Kind::Bool) => {
                 Ok(Kind::Bool)
             }
-            (operators::LOGICAL_NOT, [Kind::Bool]) => Ok(Kind::Bool),
             (operators::CONDITIONAL, [Kind::Bool, one, other]) if one == other => Ok(*one),
             (operators::EQUALS | operators::NOT_EQUALS, [Kind::Text, Kind::Text]) => {
                 self.known(&kinds, &operands)?;
                 Ok(Kind::Bool)
             }
-            (operators::EQUALS | operators::NOT_EQUALS, [Kind::Int, Kind::Int] | [Kind::Bool, Kind::Bool])
+            (operators::LOGICAL_NOT, [Kind::Bool])
+            | (operators::EQUALS | operators::NOT_EQUALS, [Kind::Int, Kind::Int] | [Kind::Bool, Kind::Bool])
             | (
                 operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS,
                 [Kind::Int, Kind::Int],
@@ -303,7 +303,7 @@ impl Check<'_> {
             | (operators::NEGATE, [Kind::Int])
             | ("size", [Kind::Text | Kind::Texts]) => Ok(Kind::Int),
             _ if is_known(name) => {
-                let told: Vec<&str> = kinds.iter().map(|kind| kind.told()).collect();
+                let told: Vec<&str> = kinds.iter().copied().map(Kind::told).collect();
                 refuse(format!("`{}` does not go with {}", shown(name), told.join(" and ")))
             }
             _ => refuse(format!("unknown function `{name}`, {}", expected("function", name, FUNCTIONS))),
