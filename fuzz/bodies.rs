@@ -179,6 +179,7 @@ pub(crate) fn policy(data: &[u8]) {
         labels: vec![label("prompt_attack", "attack"), label("harm", "hate"), label("harm", "violence")],
         entities: vec!["EMAIL_ADDRESS".to_owned(), "CREDIT_CARD".to_owned()],
         upstreams: vec!["aside".to_owned()],
+        tenants: vec!["acme".to_owned()],
     };
     match PolicyFile::of_text(Path::new("fuzz.yaml"), text, &known) {
         Ok(file) => {

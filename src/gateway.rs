@@ -39,7 +39,9 @@ pub use rollout::{Content, RolloutConfig, Rollouts};
 pub use routes::{Kind, ROUTES, Route};
 
 use crate::api::{Call, Dialect, Family, Limits, Notice, render};
-use crate::guard::{Admission, Armed, Cleared, Finding, Guards, Outcome, PatternSet, Stage, Tenant, View};
+use crate::guard::{
+    About, Admission, Armed, Cleared, Finding, Guards, Occasion, Outcome, PatternSet, Stage, Tenant, View,
+};
 use crate::pairs::Spool;
 use crate::policy::{Action, Annotate, Asking, Disclose, InputBlock, Key, Mode, Store};
 use crate::telemetry::{Metrics, StageTimer};
@@ -157,27 +159,29 @@ impl Gateway {
         let (route, model, named) = (dialect.route(), call.model(), tenant.as_deref());
         let asking = Asking { route, model, key, tenant: named, headers: Some(&head) };
         let assigned = self.policies.assign(&asking, |by| rollout::identity(by, key, &call, id));
-        let beside = assigned.placed.and_then(|placed| self.rollouts.enter(placed, id, dialect.route()));
         let view = assigned.snapshot;
         call.inject(&view.policy.constitution.text, view.policy.inject.inject());
         timer.stop(&self.metrics, dialect.route(), "parse");
         let sharing = sharing(upstream, tenant.as_deref(), &head);
+        let about = About::of(&call, &view, sharing, tenant.as_deref());
+        let beside = assigned.placed.and_then(|placed| self.rollouts.enter(placed, id, (&call, &about)));
         let exchange = Arc::new(self.record(&view, upstream, &call, started).of(self.party(tenant, &view)));
+        let occasion = Occasion::new(view, about, id);
         self.policies.headers().for_each(|ours| drop(head.remove(ours)));
-        let call = match self.guards.admit(&view, sharing, call) {
+        let call = match self.guards.admit(&occasion, call) {
             Admission::Race(raced) => {
-                return self.race((upstream, &arrival.target), raced, head, (view, exchange, id, beside)).await;
+                return self.race((upstream, &arrival.target), raced, head, (occasion, exchange, id, beside)).await;
             }
             Admission::Gate(call) => call,
         };
         let timer = StageTimer::start();
-        let verdict = self.guards_for(beside.as_ref()).input(&view, sharing, call).await;
+        let verdict = self.guards_for(beside.as_ref()).input(&occasion, call).await;
         self.rollouts.compare(beside.as_ref(), Stage::Input, verdict.is_ok());
         let verdict = verdict?;
         timer.stop(&self.metrics, dialect.route(), "guard_in");
         let (failed_open, replayed) = (verdict.failed_open, verdict.replayed > 0);
-        let (id, input) = (id.to_owned(), verdict.findings);
-        let trace = Trace { view, exchange, id, input, failed_open, replayed, beside };
+        let trace =
+            Trace { input: verdict.findings, failed_open, replayed, beside, ..Trace::new(occasion, exchange, id) };
         let mut response = match verdict.outcome {
             Outcome::Block(call, finding) | Outcome::Revise(call, finding) => trace.input_blocked(&call, &finding),
             Outcome::Pass(call) => self.forward(upstream, &arrival.target, call, head, &trace).await?,
@@ -276,6 +280,8 @@ impl Gateway {
 #[derive(Clone, Debug)]
 pub(crate) struct Trace {
     view: View,
+    /// What the rules know of the request.
+    occasion: Occasion,
     exchange: Arc<Exchange>,
     id: String,
     /// What the rules found in the prompt.
@@ -290,8 +296,9 @@ pub(crate) struct Trace {
 
 impl Trace {
     /// Of a request without a prompt.
-    fn new(view: View, exchange: Arc<Exchange>, id: &str) -> Self {
-        Self { view, exchange, id: id.to_owned(), input: Vec::new(), failed_open: false, replayed: false, beside: None }
+    fn new(occasion: Occasion, exchange: Arc<Exchange>, id: &str) -> Self {
+        let (view, id) = (Arc::clone(occasion.view()), id.to_owned());
+        Self { view, occasion, exchange, id, input: Vec::new(), failed_open: false, replayed: false, beside: None }
     }
 
     /// What a client is told about a finding, as far as the policy lets it.

@@ -85,6 +85,17 @@ impl Call {
         self.head.include_usage
     }
 
+    /// The names of the tools that it offers; of a tool that the provider runs, its type.
+    pub fn tools(&self) -> Vec<String> {
+        let root = self.doc.root();
+        let listed = ["tools", "functions"].into_iter().filter_map(|key| root.get(key)).flat_map(Value::items);
+        let name = |tool: Value<'_>| {
+            let named = tool.get("function").and_then(|function| function.get("name"));
+            named.or_else(|| tool.get("name")).or_else(|| tool.get("type"))?.as_str().map(std::borrow::Cow::into_owned)
+        };
+        listed.filter_map(name).collect()
+    }
+
     /// How many answers it asks for.
     pub fn choices(&self) -> u32 {
         self.head.choices

@@ -119,6 +119,7 @@ pub(super) fn known(labels: &[Label], config: &Config) -> Known {
         labels: labels.collect(),
         entities: guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect(),
         upstreams: own_key.map(|(name, _)| name.clone()).collect(),
+        tenants: config.policies.tenants.known.keys().cloned().collect(),
     }
 }
 

@@ -12,6 +12,7 @@ use super::refuse::{self, Refusal};
 use super::whole::Asked;
 use super::{Gateway, Trace};
 use crate::api::{Call, Dialect, Limits, render};
+use crate::guard::{About, Occasion};
 use crate::policy::{Asking, Key};
 use crate::telemetry::StageTimer;
 
@@ -45,7 +46,7 @@ impl Gateway {
         let name = self.guards.model().map_or("", |(name, ..)| name);
         let mut response = refuse::json(StatusCode::OK, Body::whole(render::moderations(id, name, &assessed)));
         exchange.served("");
-        Trace::new(view, exchange, id).head(&mut response);
+        Trace::new(Occasion::new(view, About::default(), id), exchange, id).head(&mut response);
         Ok(response)
     }
 
@@ -65,9 +66,11 @@ impl Gateway {
         let (route, named) = (arrival.dialect.route(), tenant.as_deref());
         let model = arrival.model.as_deref().unwrap_or_default();
         let view = self.policies.select(&Asking { route, model, key, tenant: named, headers: Some(&headers) });
+        let owner = named.unwrap_or_default().to_owned();
         self.policies.headers().for_each(|ours| drop(headers.remove(ours)));
         let exchange = Arc::new(self.note(arrival.dialect, upstream.name(), started).of(self.party(tenant, &view)));
-        let trace = Trace::new(view, exchange, id);
+        let about = About { route, model: model.to_owned(), tenant: owner, ..About::default() };
+        let trace = Trace::new(Occasion::new(view, about, id), exchange, id);
         let sent = Instant::now();
         let answer = upstream.get(&arrival.target, &headers).await;
         let answer = answer.inspect_err(|error| trace.exchange.upstream_done(sent, error.kind()))?;

@@ -15,7 +15,7 @@ use super::refuse::Refusal;
 use super::rollout::Beside;
 use super::whole::Asked;
 use super::{Gateway, Trace};
-use crate::guard::{Outcome, Raced, Stage, View};
+use crate::guard::{Occasion, Outcome, Raced, Stage};
 use crate::upstream::Upstream;
 
 impl Gateway {
@@ -26,10 +26,9 @@ impl Gateway {
         (upstream, target): (&Upstream, &PathAndQuery),
         raced: Raced,
         headers: HeaderMap,
-        (view, exchange, id, beside): (View, Arc<Exchange>, &str, Option<Arc<Beside>>),
+        (occasion, exchange, id, beside): (Occasion, Arc<Exchange>, &str, Option<Arc<Beside>>),
     ) -> Result<Response<Body>, Refusal> {
-        let (id, input) = (id.to_owned(), Vec::new());
-        let mut trace = Trace { view, exchange, id, input, failed_open: false, replayed: false, beside };
+        let mut trace = Trace { beside, ..Trace::new(occasion, exchange, id) };
         let (body, mut asked) = (raced.body(), Asked::of(raced.call(), &trace.view, self.keeps(&trace)));
         asked.expect_echo(&body);
         let route = asked.dialect.route();
@@ -38,7 +37,7 @@ impl Gateway {
         let (mut answer, mut under_way) = (None, false);
         let guards = self.guards_for(trace.beside.as_ref());
         let verdict = {
-            let mut judge = pin!(guards.input_raced(&trace.view, raced));
+            let mut judge = pin!(guards.input_raced(&trace.occasion, raced));
             // The verdict is asked first: where it is there at once, nothing goes up for nothing.
             poll_fn(|cx| {
                 if let Poll::Ready(verdict) = judge.as_mut().poll(cx) {

@@ -119,7 +119,7 @@ impl Gateway {
 
     async fn judge_again(&self, case: &Case<'_>, trace: &Trace, progress: &mut Progress) -> Result<(), Failure> {
         let Some(reply) = case.reply.with_answer(case.choice, &progress.answer) else { return Ok(()) };
-        match self.guards.output(&trace.view, reply).await?.outcome {
+        match self.guards.output(&trace.occasion, reply).await?.outcome {
             Outcome::Pass(cleared) => {
                 progress.objection = None;
                 progress.best = Some((cleared, progress.answer.clone()));

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::Gateway;
 use crate::api::{Call, Origin};
-use crate::guard::{Armed, Case, Evidence, Guards, PatternSet, Side, Stage, View, Witness};
+use crate::guard::{About, Armed, Case, Evidence, Guards, Occasion, PatternSet, Side, Stage, View, Witness};
 use crate::policy::{By, Key, Placed};
 use crate::telemetry::{Compared, Metrics};
 use cases::Cases;
@@ -77,7 +77,7 @@ pub(crate) struct Beside {
     placed: Placed<Armed>,
     witness: Arc<Witness>,
     request_id: String,
-    route: &'static str,
+    about: About,
 }
 
 struct Job {
@@ -126,14 +126,23 @@ impl Rollouts {
     }
 
     /// Counts a request of a roll-out, and gives what its judgements are to be seen by, if it is in the share.
-    pub(super) fn enter(&self, placed: Placed<Armed>, request_id: &str, route: &'static str) -> Option<Arc<Beside>> {
+    pub(super) fn enter(
+        &self,
+        placed: Placed<Armed>,
+        request_id: &str,
+        (call, about): (&Call, &About),
+    ) -> Option<Arc<Beside>> {
         let share = if placed.in_share { "in" } else { "out" };
         let (of, candidate) = (&placed.incumbent.policy, &placed.rollout.candidate.policy);
         self.metrics.rolled_out(&of.name, &candidate.name, placed.rollout.plan.mode.as_str(), share);
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).entered(&placed);
         let witness = Arc::new(Witness::new(Arc::clone(&self.memory)));
-        let (in_share, request_id) = (placed.in_share, request_id.to_owned());
-        in_share.then(|| Arc::new(Beside { placed, witness, request_id, route }))
+        if !placed.in_share {
+            return None;
+        }
+        let mut about = about.clone();
+        about.take_tools(call, &[&placed.incumbent, &placed.rollout.candidate]);
+        Some(Arc::new(Beside { placed, witness, request_id: request_id.to_owned(), about }))
     }
 
     /// Hands over what was seen of a stage. Returns at once. `judged` is false where the first policy's own guards
@@ -155,6 +164,11 @@ impl Rollouts {
 }
 
 impl Beside {
+    /// The request under one of the two policies.
+    fn under(&self, view: &View) -> Occasion {
+        Occasion::new(Arc::clone(view), self.about.clone(), &self.request_id)
+    }
+
     /// The policy that judges and does not act.
     fn other(&self, acting: &View) -> &View {
         let candidate = &self.placed.rollout.candidate;
@@ -163,7 +177,7 @@ impl Beside {
 
     /// Whether the policy that does not act looks at answers.
     pub(super) fn looks_at_output(&self, acting: &View) -> bool {
-        Guards::looks(self.other(acting), Stage::Output)
+        self.under(self.other(acting)).looks(Stage::Output)
     }
 }
 
@@ -197,12 +211,13 @@ impl Judge {
     async fn judge(&mut self, job: Job) {
         let Job { beside, stage, mut evidence } = job;
         let (old, new) = (&beside.placed.incumbent, &beside.placed.rollout.candidate);
-        if self.guards.complete(&mut evidence, [old, new], PATIENCE).await.is_err() {
+        let (before, after) = (beside.under(old), beside.under(new));
+        if self.guards.complete(&mut evidence, [&before, &after], PATIENCE).await.is_err() {
             self.metrics.rollout_dropped(&old.policy.name, "classifier");
             self.tally.lock().unwrap_or_else(PoisonError::into_inner).dropped(&beside.placed);
             return;
         }
-        let (before, after) = (self.guards.opinion(old, &evidence), self.guards.opinion(new, &evidence));
+        let (before, after) = (self.guards.opinion(&before, &evidence), self.guards.opinion(&after, &evidence));
         let (old_word, new_word, differs) = before.beside(&after);
         self.metrics.compared(&Compared {
             policy: &old.policy.name,
@@ -225,7 +240,7 @@ impl Judge {
         let case = Case {
             unix_ms: now_ms(),
             request_id: beside.request_id.clone(),
-            route: beside.route.to_owned(),
+            route: beside.about.route.to_owned(),
             stage: stage.as_str().to_owned(),
             old: side(old, before),
             new: side(new, after),

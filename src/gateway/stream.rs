@@ -16,7 +16,7 @@ use super::whole::{self, Asked};
 use super::{Gateway, Trace};
 use crate::api::sse::{Frame, Framer};
 use crate::api::{BlockStyle, Event, Limits, Reply};
-use crate::guard::{Cleared, Failure, Finding, Guards, Objection, Stage, State, StreamGuard};
+use crate::guard::{Cleared, Failure, Finding, Objection, Stage, State, StreamGuard};
 use crate::policy::OutputBlock;
 use crate::upstream::{self, Answer};
 
@@ -60,14 +60,14 @@ impl Gateway {
     ) -> Response<Body> {
         let headers = upstream::downstream_headers(&answer.headers);
         let compared = trace.beside.as_ref().is_some_and(|beside| beside.looks_at_output(&trace.view));
-        if !Guards::looks(&trace.view, Stage::Output) && !self.shadows(trace) && !compared {
+        if !trace.occasion.looks(Stage::Output) && !self.shadows(trace) && !compared {
             let body = Body::through(answer.body, Arc::clone(&trace.exchange));
             return whole::event_stream(answer.status, headers, body);
         }
         let (client, pieces) = mpsc::channel(AHEAD);
         let mut guard = StreamGuard::new(
             self.guards_for(trace.beside.as_ref()),
-            Arc::clone(&trace.view),
+            trace.occasion.clone(),
             asked.dialect,
             asked.transcript.clone(),
         );

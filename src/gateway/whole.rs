@@ -99,7 +99,7 @@ impl Gateway {
         let reply = reply(asked.dialect, status, body?, &asked.limits)?;
         trace.exchange.used(reply.usage());
         let timer = StageTimer::start();
-        let verdict = self.guards_for(trace.beside.as_ref()).output(&trace.view, reply).await;
+        let verdict = self.guards_for(trace.beside.as_ref()).output(&trace.occasion, reply).await;
         self.rollouts.compare(trace.beside.as_ref(), Stage::Output, verdict.is_ok());
         let verdict = verdict?;
         timer.stop(&self.metrics, asked.dialect.route(), "guard_out");

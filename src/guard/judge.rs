@@ -9,8 +9,9 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::timeout;
 
 use super::cascade::{Cascade, Way};
-use super::ledger::{Known, Ledger, Place, Tenant};
+use super::ledger::{Known, Ledger, Place};
 use super::normalise::{Normalised, normalise, parts};
+use super::occasion::Occasion;
 use super::passage::passages;
 use super::pattern::{Match, PatternSet};
 use super::second::Witness;
@@ -29,7 +30,7 @@ pub type View = Arc<Snapshot<Armed>>;
 /// The recognisers of a policy, compiled once when it is loaded: one entry a rule, `None` for classifier rules.
 #[derive(Debug)]
 pub struct Armed {
-    patterns: Vec<Option<PatternSet>>,
+    pub(super) patterns: Vec<Option<PatternSet>>,
 }
 
 /// Compiles a policy's recognisers. The reason of a refusal is for the person who wrote the policy.
@@ -91,7 +92,7 @@ pub struct Finding {
 pub struct Failure {
     /// The rule's id.
     pub rule: String,
-    /// A fixed word: `timeout`, `overload`, `too_long`, `not_finite`, `worker_lost`, `error`, `held_too_much`.
+    /// A fixed word: `condition`, `timeout`, `overload`, `too_long`, `not_finite`, `worker_lost`, `error`, `held_too_much`.
     pub reason: &'static str,
     /// Whether trying again later may help.
     pub passing: bool,
@@ -115,12 +116,15 @@ pub(super) struct Judgement {
 pub(super) struct Subject<'a> {
     pub(super) stage: Stage,
     pub(super) origin: Origin,
-    pub(super) tenant: Tenant,
     pub(super) text: &'a str,
     /// The part of the text whose matches count; the rest is context.
     pub(super) fresh: Range<usize>,
     pub(super) place: &'a str,
     pub(super) choice: u32,
+    /// Bytes of the text as its author wrote it: of a stream, all that has come.
+    pub(super) length: usize,
+    /// Since when the guards are at work on it and on what belongs to it.
+    pub(super) since: Instant,
 }
 
 /// A text with tricks undone, for a classifier.
@@ -210,8 +214,8 @@ impl Guards {
     }
 
     /// What the rules say of `subject`. A block outweighs another rule's failure.
-    pub(super) async fn judge(&self, view: &View, subject: &Subject<'_>) -> Result<Judgement, Failure> {
-        let judged = self.judge_unseen(view, subject).await;
+    pub(super) async fn judge(&self, occasion: &Occasion, subject: &Subject<'_>) -> Result<Judgement, Failure> {
+        let judged = self.judge_unseen(occasion, subject).await;
         if let (Some(witness), Ok(judgement)) = (&self.witness, &judged) {
             witness.saw(subject, judgement.scores.clone());
         }
@@ -219,63 +223,74 @@ impl Guards {
     }
 
     /// What the rules say of a text whose scores are known, for a second opinion: nothing is asked, kept or remembered.
-    pub(super) fn decide(&self, view: &View, subject: &Subject<'_>, scores: &[Arc<Scores>], judgement: &mut Judgement) {
-        self.match_patterns(view, subject, false, judgement);
-        for (index, _, bounds) in classifiers(view, subject.stage, subject.origin) {
+    pub(super) fn decide(
+        &self,
+        occasion: &Occasion,
+        subject: &Subject<'_>,
+        scores: &[Arc<Scores>],
+        judgement: &mut Judgement,
+    ) {
+        self.match_patterns(occasion, subject, false, judgement);
+        for (index, _, bounds) in occasion.classifiers(subject.stage, subject.origin, subject.length) {
             let hits = scores.iter().filter_map(|scores| worst(bounds, scores));
             judgement.findings.extend(hits.map(|hit| subject.scored(index, &hit)));
         }
     }
 
-    async fn judge_unseen(&self, view: &View, subject: &Subject<'_>) -> Result<Judgement, Failure> {
+    async fn judge_unseen(&self, occasion: &Occasion, subject: &Subject<'_>) -> Result<Judgement, Failure> {
         let mut judgement = Judgement::default();
-        if subject.text.trim().is_empty() || !any_applies(&view.policy, subject.stage, subject.origin) {
+        if subject.text.trim().is_empty() || !occasion.any_applies(subject.stage, subject.origin) {
             return Ok(judgement);
         }
-        let entry = self.entry(view, subject);
+        let view = occasion.view();
+        let undecided = occasion.undecided(subject.stage, subject.origin, subject.length);
+        judgement.failed_open = undecided.iter().any(|rule| passes_open(rule));
+        let unasked = self.failed(undecided, subject.stage, ("condition", false), Duration::ZERO).err();
+        let entry = self.entry(occasion, subject);
         let known = entry.map(|(ledger, place)| ledger.known(place)).unwrap_or_default();
         judgement.replayed = known.blocked;
-        let readings = self.match_patterns(view, subject, known.scores.is_none(), &mut judgement);
-        let failure = self.classify(view, subject, &readings, (entry, known), &mut judgement).await.err();
+        let readings = self.match_patterns(occasion, subject, known.scores.is_none(), &mut judgement);
+        let failure = self.classify(occasion, subject, &readings, (entry, known), &mut judgement).await.err();
         if let Some((ledger, place)) = entry
             && judgement.findings.iter().any(|finding| blocks(&view.policy, finding))
         {
             ledger.block(place);
         }
-        match failure {
+        match failure.or(unasked) {
             Some(failure) if !judgement.findings.iter().any(|f| blocks(&view.policy, f)) => Err(failure),
             _ => Ok(judgement),
         }
     }
 
     /// Where the verdict on a prompt's text is kept. What comes down is judged once.
-    fn entry(&self, view: &View, subject: &Subject<'_>) -> Option<(&Ledger, Place)> {
+    fn entry(&self, occasion: &Occasion, subject: &Subject<'_>) -> Option<(&Ledger, Place)> {
         let ledger = self.ledger.as_deref().filter(|_| subject.stage == Stage::Input)?;
-        Some((ledger, self.place(ledger, view, subject.tenant, subject.origin, subject.text)))
+        Some((ledger, self.place(ledger, occasion, subject.origin, subject.text)))
     }
 
-    fn place(&self, ledger: &Ledger, view: &View, tenant: Tenant, origin: Origin, text: &str) -> Place {
+    fn place(&self, ledger: &Ledger, occasion: &Occasion, origin: Origin, text: &str) -> Place {
         let model = self.classifier.as_ref().map_or("", Classifier::revision);
-        ledger.place(tenant, origin, [view.policy.revision.as_str(), model], text)
+        ledger.place(occasion.sharing(), origin, [occasion.view().policy.revision.as_str(), model], text)
     }
 
     /// Whether the ledger knows that a text of a prompt has been blocked.
-    pub(super) fn was_blocked(&self, view: &View, tenant: Tenant, segment: &Segment) -> bool {
+    pub(super) fn was_blocked(&self, occasion: &Occasion, segment: &Segment) -> bool {
         self.ledger
             .as_deref()
-            .is_some_and(|ledger| ledger.is_blocked(self.place(ledger, view, tenant, segment.origin, &segment.text)))
+            .is_some_and(|ledger| ledger.is_blocked(self.place(ledger, occasion, segment.origin, &segment.text)))
     }
 
     /// Finds patterns in the text as it is and with tricks undone. Gives what else a classifier should see, if it is to
     /// be asked.
     fn match_patterns(
         &self,
-        view: &View,
+        occasion: &Occasion,
         subject: &Subject<'_>,
         asks: bool,
         judgement: &mut Judgement,
     ) -> Vec<Reading> {
-        let rules: Vec<(usize, &Rule, &PatternSet)> = patterns(view, subject.stage, subject.origin).collect();
+        let rules: Vec<(usize, &Rule, &PatternSet)> =
+            occasion.patterns(subject.stage, subject.origin, subject.length).collect();
         let mut found = Vec::with_capacity(rules.len());
         for (_, rule, set) in &rules {
             let started = Instant::now();
@@ -308,18 +323,21 @@ impl Guards {
 
     async fn classify(
         &self,
-        view: &View,
+        occasion: &Occasion,
         subject: &Subject<'_>,
         readings: &[Reading],
         (entry, known): (Option<(&Ledger, Place)>, Known),
         judgement: &mut Judgement,
     ) -> Result<(), Failure> {
-        let rules: Vec<(usize, &Rule, &[Bound])> = classifiers(view, subject.stage, subject.origin).collect();
+        let rules: Vec<(usize, &Rule, &[Bound])> =
+            occasion.classifiers(subject.stage, subject.origin, subject.length).collect();
         let (Some(classifier), Some(patience)) = (&self.classifier, rules.iter().map(|(_, r, _)| r.timeout).max())
         else {
             return Ok(());
         };
         let started = Instant::now();
+        // What other texts of the same prompt or answer have taken is gone.
+        let patience = patience.saturating_sub(subject.since.elapsed());
         // A prompt that would wait too long is turned away; an answer is not, since its prompt has been let in and paid for.
         let waits = if subject.stage == Stage::Input { patience } else { Duration::MAX };
         let outcome = if let Some(scores) = known.scores {
@@ -332,36 +350,36 @@ impl Guards {
             timeout(patience, scores).await.map(|scores| scores.map(Arc::new))
         };
         let took = started.elapsed();
-        judgement.failed_open |= !matches!(outcome, Ok(Ok(_)))
-            && rules.iter().any(|(_, rule, _)| rule.on_error == OnError::Open && rule.mode == Mode::Enforce);
+        judgement.failed_open |= !matches!(outcome, Ok(Ok(_))) && rules.iter().any(|(_, rule, _)| passes_open(rule));
+        let looking = || rules.iter().map(|(_, rule, _)| *rule);
         match outcome {
             Ok(Ok(scores)) => {
                 if let Some((ledger, place)) = entry {
                     ledger.keep(place, Arc::clone(&scores));
                 }
                 judgement.scores = Some(Arc::clone(&scores));
-                for (index, rule, bounds) in rules {
+                for (index, rule, bounds) in rules.iter().copied() {
                     self.metrics.guard_evaluated(&rule.id, subject.stage.as_str(), "ok", took);
                     judgement.findings.extend(worst(bounds, &scores).map(|hit| subject.scored(index, &hit)));
                 }
                 Ok(())
             }
-            Ok(Err(error)) => self.failed(&rules, subject.stage, reason(&error), took),
-            Err(_elapsed) => self.failed(&rules, subject.stage, ("timeout", true), took),
+            Ok(Err(error)) => self.failed(looking(), subject.stage, reason(&error), took),
+            Err(_elapsed) => self.failed(looking(), subject.stage, ("timeout", true), took),
         }
     }
 
     /// Each rule's own `on_error` decides; one that says `closed` is enough to fail the text.
-    fn failed(
+    fn failed<'r>(
         &self,
-        rules: &[(usize, &Rule, &[Bound])],
+        rules: impl IntoIterator<Item = &'r Rule>,
         stage: Stage,
         (reason, passing): (&'static str, bool),
         took: Duration,
     ) -> Result<(), Failure> {
         let outcome = if reason == "timeout" { "timeout" } else { "error" };
         let mut failure = None;
-        for (_, rule, _) in rules {
+        for rule in rules {
             let open = rule.on_error == OnError::Open || rule.mode == Mode::Shadow;
             self.metrics.guard_evaluated(&rule.id, stage.as_str(), outcome, took);
             self.metrics.guard_failed(&rule.id, reason, if open { "open" } else { "closed" });
@@ -374,8 +392,9 @@ impl Guards {
     }
 
     /// Counts what each rule of a stage came to, once a request or stream.
-    pub(super) fn count(&self, view: &View, stage: Stage, findings: &[Finding]) {
-        for (index, rule) in view.policy.rules.iter().enumerate().filter(|(_, rule)| looks(rule, stage)) {
+    pub(super) fn count(&self, occasion: &Occasion, stage: Stage, findings: &[Finding]) {
+        let view = occasion.view();
+        for (index, rule) in view.policy.rules.iter().enumerate().filter(|(at, _)| occasion.may_look(*at, stage)) {
             let hit = findings.iter().any(|finding| finding.rule == index && !finding.warning);
             let warned = findings.iter().any(|finding| finding.rule == index && finding.warning);
             let enforced = hit && rule.mode == Mode::Enforce;
@@ -403,11 +422,6 @@ impl Guards {
         }
     }
 
-    /// Whether any rule of the policy looks at this stage.
-    pub fn looks(view: &View, stage: Stage) -> bool {
-        looks_at(&view.policy, stage)
-    }
-
     pub(super) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
@@ -424,45 +438,9 @@ impl Subject<'_> {
     }
 }
 
-/// The recognisers that look at a text of this stage and origin.
-pub(super) fn patterns(view: &View, stage: Stage, origin: Origin) -> impl Iterator<Item = (usize, &Rule, &PatternSet)> {
-    let rules = view.policy.rules.iter().zip(&view.armed.patterns).enumerate();
-    rules.filter_map(move |(index, (rule, set))| {
-        set.as_ref().filter(|_| applies(rule, stage, origin)).map(|set| (index, rule, set))
-    })
-}
-
-fn classifiers(view: &View, stage: Stage, origin: Origin) -> impl Iterator<Item = (usize, &Rule, &[Bound])> {
-    view.policy.rules.iter().enumerate().filter_map(move |(index, rule)| match &rule.guard {
-        Guard::Classifier { .. } if applies(rule, stage, origin) => Some((index, rule, rule.bounds(origin))),
-        _ => None,
-    })
-}
-
-/// Whether any rule looks at this stage.
-pub(super) fn looks_at(policy: &Policy, stage: Stage) -> bool {
-    policy.rules.iter().any(|rule| looks(rule, stage))
-}
-
-/// Whether any rule looks at a text of this stage and origin.
-pub(super) fn any_applies(policy: &Policy, stage: Stage, origin: Origin) -> bool {
-    policy.rules.iter().any(|rule| applies(rule, stage, origin))
-}
-
-/// Whether a classifier looks at a text of this stage and origin.
-pub(super) fn classifies(policy: &Policy, stage: Stage, origin: Origin) -> bool {
-    policy.rules.iter().any(|rule| matches!(rule.guard, Guard::Classifier { .. }) && applies(rule, stage, origin))
-}
-
-fn applies(rule: &Rule, stage: Stage, origin: Origin) -> bool {
-    looks(rule, stage) && rule.origins.as_ref().is_none_or(|origins| origins.contains(&origin))
-}
-
-fn looks(rule: &Rule, stage: Stage) -> bool {
-    match stage {
-        Stage::Input => rule.stages.input,
-        Stage::Output => rule.stages.output,
-    }
+/// Whether a text passes unjudged where the rule cannot judge it, although the rule is in earnest.
+fn passes_open(rule: &Rule) -> bool {
+    rule.on_error == OnError::Open && rule.mode == Mode::Enforce
 }
 
 /// The action that a finding leads to: none in shadow mode, and of a warning only that it is counted.

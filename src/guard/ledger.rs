@@ -17,7 +17,7 @@ const SHARDS: usize = 16;
 const ENTRY: usize = 128;
 
 /// Whose requests share verdicts. What one tenant sends must not show another, by its timing, what was sent before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tenant([u8; 32]);
 
 impl Tenant {

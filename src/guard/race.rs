@@ -6,11 +6,11 @@
 
 use bytes::Bytes;
 
-use super::judge::{self, Failure, Guards, Stage, View};
-use super::ledger::Tenant;
+use super::judge::{Failure, Guards, Stage};
+use super::occasion::Occasion;
 use super::whole::Verdict;
 use crate::api::Call;
-use crate::policy::{Action, InputMode, Mode, Policy, ReplayedBlock};
+use crate::policy::{Action, InputMode, Mode, ReplayedBlock};
 
 /// How a call may go up.
 #[derive(Debug)]
@@ -25,7 +25,6 @@ pub enum Admission {
 #[derive(Debug)]
 pub struct Raced {
     call: Call,
-    tenant: Tenant,
 }
 
 impl Raced {
@@ -42,29 +41,30 @@ impl Raced {
 
 impl Guards {
     /// Whether a call may be raced under this policy.
-    pub fn admit(&self, view: &View, tenant: Tenant, call: Call) -> Admission {
-        let races = races(&view.policy) && call.only_answers() && !self.may_take_out(view, tenant, &call);
-        if races { Admission::Race(Raced { call, tenant }) } else { Admission::Gate(call) }
+    pub fn admit(&self, occasion: &Occasion, call: Call) -> Admission {
+        let races = races(occasion) && call.only_answers() && !self.may_take_out(occasion, &call);
+        if races { Admission::Race(Raced { call }) } else { Admission::Gate(call) }
     }
 
     /// Judges a call that is already under way. It passes as it went, or not at all.
-    pub async fn input_raced(&self, view: &View, raced: Raced) -> Result<Verdict<Call>, Failure> {
-        let judgements = self.all(view, Stage::Input, raced.tenant, raced.call.segments()).await?;
-        Ok(self.verdict(view, Stage::Input, raced.call, (judgements, &[])))
+    pub async fn input_raced(&self, occasion: &Occasion, raced: Raced) -> Result<Verdict<Call>, Failure> {
+        let judgements = self.all(occasion, Stage::Input, raced.call.segments()).await?;
+        Ok(self.verdict(occasion, Stage::Input, raced.call, (judgements, &[])))
     }
 
     /// Whether something in the call was blocked before, so that it would be taken out.
-    fn may_take_out(&self, view: &View, tenant: Tenant, call: &Call) -> bool {
-        view.policy.respond.on_replayed_block != ReplayedBlock::Refuse
-            && call.segments().iter().any(|segment| self.was_blocked(view, tenant, segment))
+    fn may_take_out(&self, occasion: &Occasion, call: &Call) -> bool {
+        occasion.view().policy.respond.on_replayed_block != ReplayedBlock::Refuse
+            && call.segments().iter().any(|segment| self.was_blocked(occasion, segment))
     }
 }
 
 /// Whether a policy lets calls be raced at all: it says so, and no rule of its replaces parts of prompts.
-fn races(policy: &Policy) -> bool {
+fn races(occasion: &Occasion) -> bool {
+    let policy = &occasion.view().policy;
     let edits = policy
         .rules
         .iter()
         .any(|rule| rule.action == Action::Redact && rule.mode == Mode::Enforce && rule.stages.input);
-    policy.input == InputMode::Race && !edits && judge::looks_at(policy, Stage::Input)
+    policy.input == InputMode::Race && !edits && occasion.looks(Stage::Input)
 }

@@ -1,6 +1,7 @@
 //! A policy's own tests, put to the guards that would carry it out.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use tokio::time::timeout;
 
 use super::judge::{self, ABREAST, Finding, Guards, View};
 use super::ledger::Tenant;
+use super::occasion::{About, Occasion};
 use crate::api::sample;
 use crate::policy::{Action, Guard, Probe, Proof, Test};
 
@@ -41,21 +43,27 @@ async fn prove(guards: &Guards, view: &View, test: &Test) -> Proof {
 }
 
 async fn findings(guards: &Guards, view: &View, test: &Test) -> Result<Vec<Finding>, String> {
+    let given = &test.given;
+    let about = About {
+        sharing: Tenant::SHARED,
+        tenant: given.tenant.clone(),
+        route: given.route,
+        model: given.model.clone(),
+        stream: given.stream,
+        tools: given.tools.clone(),
+    };
+    let occasion = Occasion::trial(Arc::clone(view), about);
     match &test.probe {
         Probe::Prompt(messages) => {
             let call = sample::prompt(messages.iter().map(|(origin, said)| (*origin, said.as_str())));
             let call = call.map_err(|error| error.to_string())?;
-            guards
-                .input(view, Tenant::SHARED, call)
-                .await
-                .map(|verdict| verdict.findings)
-                .map_err(|failure| failure.to_string())
+            guards.input(&occasion, call).await.map(|verdict| verdict.findings).map_err(|failure| failure.to_string())
         }
         Probe::Answer(said) | Probe::ToolCall(said) => {
             let answer = matches!(test.probe, Probe::Answer(_));
             let reply = if answer { sample::answer(said) } else { sample::tool_call(said) };
             let reply = reply.map_err(|error| error.to_string())?;
-            guards.output(view, reply).await.map(|verdict| verdict.findings).map_err(|failure| failure.to_string())
+            guards.output(&occasion, reply).await.map(|verdict| verdict.findings).map_err(|failure| failure.to_string())
         }
     }
 }

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::judge::{self, Guards, Judgement, Stage, Subject, View};
-use super::ledger::Tenant;
+use super::judge::{self, Guards, Judgement, Stage, Subject};
+use super::occasion::Occasion;
 use crate::api::Origin;
 use crate::classify::{ScoreError, Scores};
 use crate::policy::{Action, Mode};
@@ -179,10 +179,10 @@ impl Guards {
     pub async fn complete(
         &self,
         evidence: &mut Evidence,
-        views: [&View; 2],
+        occasions: [&Occasion; 2],
         patience: Duration,
     ) -> Result<(), ScoreError> {
-        let wanted = |stage, origin| views.iter().any(|view| judge::classifies(&view.policy, stage, origin));
+        let wanted = |stage, origin| occasions.iter().any(|occasion| occasion.classifies(stage, origin));
         let unscored: Vec<Joined> = joined(&evidence.exhibits)
             .into_iter()
             .filter(|text| text.unscored && wanted(text.stage, text.origin))
@@ -200,23 +200,24 @@ impl Guards {
     }
 
     /// What a policy decides on evidence whose texts have their scores. Asks no classifier.
-    pub fn opinion(&self, view: &View, evidence: &Evidence) -> Opinion {
-        let policy = &view.policy;
+    pub fn opinion(&self, occasion: &Occasion, evidence: &Evidence) -> Opinion {
+        let policy = &occasion.view().policy;
         let mut opinion = Opinion::default();
         let mut heaviest: Option<Action> = None;
         for (index, text) in joined(&evidence.exhibits).iter().enumerate() {
             let subject = Subject {
                 stage: text.stage,
                 origin: text.origin,
-                tenant: Tenant::SHARED,
                 text: &text.text,
                 fresh: 0..text.text.len(),
                 place: "",
                 choice: 0,
+                length: text.text.len(),
+                since: Instant::now(),
             };
             let mut judgement = Judgement::default();
             if !text.text.trim().is_empty() {
-                self.decide(view, &subject, &text.scores, &mut judgement);
+                self.decide(occasion, &subject, &text.scores, &mut judgement);
             }
             opinion.redactions.extend(judgement.redactions.into_iter().map(|(range, _)| (index, range)));
             for finding in judgement.findings {

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::judge::{self, Failure, Finding, Guards, Stage, Subject, View};
-use super::ledger::Tenant;
+use super::judge::{self, Failure, Finding, Guards, Stage, Subject};
 use super::normalise::characters_only;
+use super::occasion::Occasion;
 use super::pattern::{PatternSet, Settled};
 use super::whole::Cleared;
 use super::window::{Shape, Window};
@@ -57,7 +57,7 @@ enum LastWord {
 #[derive(Debug)]
 pub struct StreamGuard {
     guards: Guards,
-    view: View,
+    occasion: Occasion,
     lanes: BTreeMap<Lane, LaneState>,
     queue: VecDeque<Held>,
     transcript: Transcript,
@@ -127,11 +127,11 @@ type Edited = (Vec<(usize, String)>, Option<Vec<u8>>);
 
 impl StreamGuard {
     /// A guard for one answer.
-    pub fn new(guards: Guards, view: View, dialect: Dialect, transcript: Transcript) -> Self {
-        let on_stream = on_stream(&view, dialect);
+    pub fn new(guards: Guards, occasion: Occasion, dialect: Dialect, transcript: Transcript) -> Self {
+        let on_stream = on_stream(occasion.view(), dialect);
         Self {
             guards,
-            view,
+            occasion,
             lanes: BTreeMap::new(),
             queue: VecDeque::new(),
             transcript,
@@ -169,7 +169,7 @@ impl StreamGuard {
         for delta in &event.deltas {
             let whole = self.on_stream == OnStream::Hold;
             let repeats = self.dialect == Dialect::OpenAiResponses;
-            let fresh = || LaneState::new(delta.lane, &self.view, whole, repeats);
+            let fresh = || LaneState::new(delta.lane, &self.occasion, whole, repeats);
             let lane = self.lanes.entry(delta.lane).or_insert_with(fresh);
             spans.push(if delta.copy { lane.copy(&delta.text, now) } else { lane.push(&delta.text, now) });
             if self.remembers && delta.lane.channel == Channel::Content && !delta.copy {
@@ -241,7 +241,7 @@ impl StreamGuard {
 
     /// When held text will have waited long enough, if any is held.
     pub fn deadline(&self) -> Option<Instant> {
-        let hold = self.view.policy.stream.hold;
+        let hold = self.occasion.view().policy.stream.hold;
         self.lanes
             .values()
             .filter(|lane| !lane.whole && lane.fate != Fate::Condemned)
@@ -279,27 +279,28 @@ impl StreamGuard {
 
     /// Counts the rules' decisions; called once, when the stream is over.
     pub fn finish(self) -> Vec<Finding> {
-        self.guards.count(&self.view, Stage::Output, &self.findings);
+        self.guards.count(&self.occasion, Stage::Output, &self.findings);
         self.findings
     }
 
     async fn judge(&mut self, key: Lane) -> Result<(), Failure> {
         let Some(lane) = self.lanes.get_mut(&key) else { return Ok(()) };
         let origin = origin(key.channel);
-        if !judge::any_applies(&self.view.policy, Stage::Output, origin) && self.guards.witness.is_none() {
+        if !self.occasion.any_applies(Stage::Output, origin) && self.guards.witness.is_none() {
             lane.release(usize::MAX);
             return Ok(());
         }
         let text = lane.window.text();
         let from = lane.window.fresh().start;
-        let safe = if lane.closed { text.len() } else { safe(&self.view, origin, text, from) };
-        let fresh = from..safe;
-        let (stage, tenant) = (Stage::Output, Tenant::SHARED);
-        let subject = Subject { stage, origin, tenant, text, fresh, place: judge::STREAM, choice: key.choice };
-        let judgement = self.guards.judge(&self.view, &subject).await?;
+        let length = lane.window.end();
+        let safe = if lane.closed { text.len() } else { safe(&self.occasion, (origin, length), text, from) };
+        let (fresh, since) = (from..safe, Instant::now());
+        let (stage, place, choice) = (Stage::Output, judge::STREAM, key.choice);
+        let subject = Subject { stage, origin, text, fresh, place, choice, length, since };
+        let judgement = self.guards.judge(&self.occasion, &subject).await?;
         self.failed_open |= judgement.failed_open;
         for finding in judgement.findings {
-            match judge::enforced(&self.view.policy, &finding) {
+            match judge::enforced(&self.occasion.view().policy, &finding) {
                 _ if matches!(self.state, State::Blocked(_)) => {}
                 // Only the answer itself can be rewritten. A tool call is an act, and thinking is signed.
                 Some(Action::Revise) if self.on_stream != OnStream::Block && key.channel == Channel::Content => {
@@ -397,9 +398,9 @@ impl StreamGuard {
 
 impl LaneState {
     /// `whole` for a lane of a stream that is held, `repeats` in a dialect that repeats its texts.
-    fn new(lane: Lane, view: &View, whole: bool, repeats: bool) -> Self {
+    fn new(lane: Lane, occasion: &Occasion, whole: bool, repeats: bool) -> Self {
         Self {
-            window: Window::new(shape(view, lane.channel)),
+            window: Window::new(shape(occasion, lane.channel)),
             since: None,
             closed: false,
             whole: whole || matches!(lane.channel, Channel::ToolArgs(_)),
@@ -490,13 +491,13 @@ fn replaced(text: &str, span: &Range<usize>, redactions: &[(Range<usize>, String
 /// The text is also read with its characters normalised (full width, hidden characters, compatibility forms), as that
 /// changes nothing before the last character, however the text goes on. Other tricks need more of a text to be seen
 /// through: patterns find them in what is at hand, and nothing is held back for them.
-fn safe(view: &View, origin: Origin, text: &str, from: usize) -> usize {
-    let mut settled: Vec<Settled<'_>> =
-        judge::patterns(view, Stage::Output, origin).map(|(_, _, set)| set.settle(text, from)).collect();
+fn safe(occasion: &Occasion, (origin, length): (Origin, usize), text: &str, from: usize) -> usize {
+    let patterns = || occasion.patterns(Stage::Output, origin, length);
+    let mut settled: Vec<Settled<'_>> = patterns().map(|(_, _, set)| set.settle(text, from)).collect();
     if !settled.is_empty()
         && let Some(normalised) = characters_only(text)
     {
-        for (_, _, set) in judge::patterns(view, Stage::Output, origin) {
+        for (_, _, set) in patterns() {
             let mut found = set.settle(normalised.text(), normalised.position(from));
             if found.safe == normalised.text().len() {
                 found.safe = text.len();
@@ -533,10 +534,10 @@ fn origin(channel: Channel) -> Origin {
 }
 
 /// Without a classifier there is nothing to gather text for: recognisers look at each piece as it comes.
-fn shape(view: &View, channel: Channel) -> Shape {
-    let settings = &view.policy.stream;
+fn shape(occasion: &Occasion, channel: Channel) -> Shape {
+    let settings = &occasion.view().policy.stream;
     let bytes = |chars: u32| usize::try_from(chars).unwrap_or(usize::MAX);
-    let gathers = judge::classifies(&view.policy, Stage::Output, origin(channel));
+    let gathers = occasion.classifies(Stage::Output, origin(channel));
     Shape {
         first: if gathers { bytes(settings.first_window_chars) } else { 1 },
         later: if gathers { bytes(settings.window_chars) } else { 1 },

@@ -1,9 +1,11 @@
 //! Whole texts: a request's segments, and an answer that arrived in one piece.
 
+use std::time::Instant;
+
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::judge::{self, ABREAST, Failure, Finding, Guards, Judgement, Stage, Subject, View};
-use super::ledger::Tenant;
+use super::occasion::Occasion;
 use crate::api::{Call, Reply, Segment};
 use crate::policy::{Action, ReplayedBlock};
 
@@ -51,22 +53,22 @@ pub enum Outcome<T> {
 
 impl Guards {
     /// Judges every segment of a request.
-    pub async fn input(&self, view: &View, tenant: Tenant, mut call: Call) -> Result<Verdict<Call>, Failure> {
-        let judgements = self.all(view, Stage::Input, tenant, call.segments()).await?;
-        let replayed = self.take_out_replayed(view, &mut call, &judgements);
+    pub async fn input(&self, occasion: &Occasion, mut call: Call) -> Result<Verdict<Call>, Failure> {
+        let judgements = self.all(occasion, Stage::Input, call.segments()).await?;
+        let replayed = self.take_out_replayed(occasion.view(), &mut call, &judgements);
         for (index, judgement) in judgements.iter().enumerate().filter(|(_, j)| !j.redactions.is_empty()) {
             call.redact(index, &spans(judgement));
         }
-        Ok(self.verdict(view, Stage::Input, call, (judgements, &replayed)))
+        Ok(self.verdict(occasion, Stage::Input, call, (judgements, &replayed)))
     }
 
     /// Judges every segment of a whole answer.
-    pub async fn output(&self, view: &View, mut reply: Reply) -> Result<Verdict<Reply>, Failure> {
-        let judgements = self.all(view, Stage::Output, Tenant::SHARED, reply.segments()).await?;
+    pub async fn output(&self, occasion: &Occasion, mut reply: Reply) -> Result<Verdict<Reply>, Failure> {
+        let judgements = self.all(occasion, Stage::Output, reply.segments()).await?;
         for (index, judgement) in judgements.iter().enumerate().filter(|(_, j)| !j.redactions.is_empty()) {
             reply.redact(index, &spans(judgement));
         }
-        Ok(self.verdict(view, Stage::Output, reply, (judgements, &[])))
+        Ok(self.verdict(occasion, Stage::Output, reply, (judgements, &[])))
     }
 
     /// What was blocked when it was new must not block the conversation for ever: what the policy says is done with it.
@@ -88,33 +90,33 @@ impl Guards {
 
     pub(super) async fn all(
         &self,
-        view: &View,
+        occasion: &Occasion,
         stage: Stage,
-        tenant: Tenant,
         segments: &[Segment],
     ) -> Result<Vec<Judgement>, Failure> {
-        let judged: Vec<_> = segments.iter().map(|segment| self.segment(view, stage, tenant, segment)).collect();
+        let since = Instant::now();
+        let judged: Vec<_> = segments.iter().map(|segment| self.segment(occasion, stage, segment, since)).collect();
         stream::iter(judged).buffered(ABREAST).try_collect().await
     }
 
     async fn segment(
         &self,
-        view: &View,
+        occasion: &Occasion,
         stage: Stage,
-        tenant: Tenant,
         segment: &Segment,
+        since: Instant,
     ) -> Result<Judgement, Failure> {
-        let fresh = 0..segment.text.len();
-        let (origin, text) = (segment.origin, segment.text.as_str());
+        let length = segment.text.len();
+        let (origin, text, fresh) = (segment.origin, segment.text.as_str(), 0..length);
         let (place, choice) = (segment.place.as_str(), segment.choice);
-        let subject = Subject { stage, origin, tenant, text, fresh, place, choice };
-        self.judge(view, &subject).await
+        let subject = Subject { stage, origin, text, fresh, place, choice, length, since };
+        self.judge(occasion, &subject).await
     }
 
     /// What to do with all of it, those segments apart that are dealt with.
     pub(super) fn verdict<T>(
         &self,
-        view: &View,
+        occasion: &Occasion,
         stage: Stage,
         judged: T,
         (judgements, settled): (Vec<Judgement>, &[usize]),
@@ -127,7 +129,8 @@ impl Guards {
         }
         let open = findings.len();
         findings.append(&mut past);
-        self.count(view, stage, &findings);
+        self.count(occasion, stage, &findings);
+        let view = occasion.view();
         let heaviest = findings[..open]
             .iter()
             .filter_map(|finding| judge::enforced(&view.policy, finding).map(|action| (action, finding)))

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::when::When;
 use crate::api::{InjectRole, Origin};
 
 /// What one policy file says, checked against the models and recognisers at hand.
@@ -94,9 +95,14 @@ pub struct Rule {
     pub action: Action,
     /// Whether it does, or is only counted.
     pub mode: Mode,
+    /// On which requests and texts it looks; everywhere if it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
+    /// The share of the requests that it looks at, in (0, 1].
+    pub sampling: f64,
     /// What a guard that cannot judge leads to.
     pub on_error: OnError,
-    /// How long the guard may take.
+    /// How long the guard may take over all texts of a prompt or whole answer, or over one window of a stream.
     pub timeout: Duration,
     /// Index into the constitution's principles; set exactly for `revise`.
     pub principle: Option<usize>,
@@ -105,6 +111,16 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Whether a request is in the rule's sample. The same request always is or is not, and the sample of a larger share
+    /// has the smaller one's in it.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit into an f64")]
+    pub fn samples(&self, request_id: &str) -> bool {
+        let mut hasher = blake3::Hasher::new_derive_key("wardline rule sample v1");
+        let mut eight = [0; 8];
+        hasher.update(self.id.as_bytes()).update(b"\0").update(request_id.as_bytes()).finalize_xof().fill(&mut eight);
+        self.sampling >= 1.0 || ((u64::from_le_bytes(eight) >> 11) as f64 / (1u64 << 53) as f64) < self.sampling
+    }
+
     /// The bounds that hold for texts of an origin; none for a guard that has no scores.
     pub fn bounds(&self, origin: Origin) -> &[Bound] {
         let own = self.by_origin.iter().find(|(of, _)| *of == origin).map(|(_, bounds)| bounds.as_slice());
@@ -438,6 +454,8 @@ pub struct Known {
     pub entities: Vec<String>,
     /// Upstreams that a policy may name: those that have a key of their own, so that no client's key goes astray.
     pub upstreams: Vec<String>,
+    /// Tenants, by name.
+    pub tenants: Vec<String>,
 }
 
 /// One label of the classifier.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::checked::{Action, Mode, Rule};
 use super::schema::written;
-use crate::api::Origin;
+use crate::api::{Dialect, Origin};
 use crate::yaml::{Problem, Source, Spanned, expected};
 
 /// One example of what a policy does with a prompt or an answer.
@@ -17,8 +17,25 @@ pub struct Test {
     pub name: String,
     /// What is judged.
     pub probe: Probe,
+    /// What is known of the request, for rules with a condition.
+    pub given: Given,
     /// What should come of it.
     pub expect: Expected,
+}
+
+/// What is known of a test's request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Its route, by its name in metrics.
+    pub route: &'static str,
+    /// The model that it names.
+    pub model: String,
+    /// Whose it is; empty for nobody's.
+    pub tenant: String,
+    /// Whether its answer is to be streamed.
+    pub stream: bool,
+    /// The tools that it offers.
+    pub tools: Vec<String>,
 }
 
 /// What a test has judged.
@@ -78,8 +95,33 @@ pub(super) struct Written {
     /// The arguments of a tool call in an answer of the model.
     #[serde(default, deserialize_with = "written")]
     tool_call: Option<Spanned<String>>,
+    /// What is known of the request, for rules with `when`.
+    #[serde(default)]
+    given: WrittenGiven,
     /// What should come of it.
     expect: Expect,
+}
+
+/// What is known of a test's request; what is left out is as in a plain chat of nobody's.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping with `route`, `model`, `tenant`, `stream` or `tools`")]
+#[schemars(rename = "Given")]
+struct WrittenGiven {
+    /// The route, by its name in metrics; by default `chat`.
+    #[serde(default, deserialize_with = "written")]
+    route: Option<Spanned<String>>,
+    /// The model that the client names.
+    #[serde(default)]
+    model: String,
+    /// The tenant's name.
+    #[serde(default)]
+    tenant: String,
+    /// Whether the answer is to be streamed.
+    #[serde(default)]
+    stream: bool,
+    /// The names of the tools that the request offers.
+    #[serde(default)]
+    tools: Vec<String>,
 }
 
 /// One message of a conversation.
@@ -144,7 +186,22 @@ pub(super) fn check(source: Source<'_>, test: &Spanned<Written>, rules: &[Rule])
     }
     let probe = probe(source, test)?;
     let expect = expect(source, &test.value.expect, &probe, rules)?;
-    Ok(Test { name, probe, expect })
+    let given = given(source, &test.value.given)?;
+    Ok(Test { name, probe, given, expect })
+}
+
+fn given(source: Source<'_>, written: &WrittenGiven) -> Result<Given, Problem> {
+    let WrittenGiven { route, model, tenant, stream, tools } = written;
+    let (model, tenant, stream, tools) = (model.clone(), tenant.clone(), *stream, tools.clone());
+    let named = route.as_ref().map_or("chat", |route| route.value.as_str());
+    let mut routes = Dialect::ALL.map(Dialect::route).into_iter();
+    match (routes.find(|known| *known == named), route) {
+        (None, Some(route)) => {
+            let known = expected("route", named, Dialect::ALL.map(Dialect::route));
+            Err(source.problem(route.referenced, format!("unknown route `{named}`, {known}")))
+        }
+        (found, _) => Ok(Given { route: found.unwrap_or("chat"), model, tenant, stream, tools }),
+    }
 }
 
 fn probe(source: Source<'_>, test: &Spanned<Written>) -> Result<Probe, Problem> {

@@ -30,13 +30,14 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod when;
 
 pub use checked::{
     Action, Annotate, Bound, Constitution, Disclose, Guard, InputBlock, InputMode, JudgeExample, JudgeSettings, Known,
     KnownLabel, Mode, OnError, OnStream, OutputBlock, PairSettings, Pattern, Policy, Principle, ReplayedBlock, Respond,
     ReviseSettings, Role, Rule, Stages, StreamSettings,
 };
-pub use embedded::{Expected, Probe, Proof, Test};
+pub use embedded::{Expected, Given, Probe, Proof, Test};
 pub use error::PolicyError;
 pub use file::PolicyFile;
 pub use render::tokens;
@@ -46,3 +47,4 @@ pub use select::{Asking, Key, Selector};
 pub use store::{Config, LastReload, Makers, Snapshot, Store};
 pub use tenant::{Tenant, Tenants};
 pub use watch::Watch;
+pub use when::{Facts, Undecided, When};

@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::checked::{Action, Bound, Guard, Known, KnownLabel, Pattern, Principle, Rule, Stages};
 use super::schema::{self, Level, Stage, Threshold};
+use super::when::{When, Wrong};
 use crate::api::Origin;
 use crate::yaml::{Problem, Source, Spanned, expected, ticked};
 
@@ -33,11 +34,19 @@ impl Rules<'_> {
             by_origin,
             action: written.action.value,
             mode: written.mode,
+            when: self.when(written)?,
+            sampling: self.source.within(written.sampling.as_ref(), 1.0, (0.0001, 1.0))?,
             on_error: written.on_error,
             timeout: self.source.duration(written.timeout.as_ref(), Duration::from_secs(2))?,
             principle: self.principle(written)?,
             message: written.message.as_ref().map(|message| self.source.said(message)).transpose()?,
         })
+    }
+
+    fn when(&self, written: &schema::Rule) -> Result<Option<When>, Problem> {
+        let Some(written) = &written.when else { return Ok(None) };
+        let wrong = |wrong: Wrong| self.source.problem_inside(written, wrong.at, wrong.message);
+        When::compile(&written.value, &self.known.tenants).map(Some).map_err(wrong)
     }
 
     fn stages(&self, written: &Spanned<Vec<Spanned<Stage>>>) -> Result<Stages, Problem> {

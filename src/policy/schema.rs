@@ -118,10 +118,21 @@ pub(super) struct Rule {
     /// Whether it does, or is only counted.
     #[serde(default)]
     pub(super) mode: Mode,
-    /// What a guard that cannot judge leads to.
+    /// A condition in CEL, without which the rule does not look, e.g. `tenant == "acme" && origin in ["user"]`. It speaks
+    /// of `route`, `model`, `tenant` (empty for nobody's), `stream`, `tools` (the names of those that are offered),
+    /// `stage`, `origin` and `length` (bytes of the text; in a stream, of what has come).
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub(super) when: Option<Spanned<String>>,
+    /// The share of the requests that the rule looks at; by default 1, which is all.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(range(min = 0.0001, max = 1))]
+    pub(super) sampling: Option<Spanned<f64>>,
+    /// What a guard that cannot judge leads to, and a condition that cannot be decided.
     #[serde(default)]
     pub(super) on_error: OnError,
-    /// How long the guard may take, e.g. `400ms`; by default `2s`.
+    /// How long the guard may take over a prompt or a whole answer, or over each window of a stream, e.g. `400ms`; by
+    /// default `2s`.
     #[serde(default, deserialize_with = "written")]
     #[schemars(regex(pattern = DURATION))]
     pub(super) timeout: Option<Spanned<String>>,
@@ -192,6 +203,15 @@ pub(super) enum Stage {
     Input,
     /// Answers, before they go down.
     Output,
+}
+
+impl Stage {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Output => "output",
+        }
+    }
 }
 
 /// One level for all labels, or one a label.

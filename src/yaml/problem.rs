@@ -1,10 +1,13 @@
 //! What is wrong with a file, and where: the one form in which every mistake is told.
 
 use std::fmt::{self, Write as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_saphyr::granit_parser::{Event, Parser};
 use serde_saphyr::{DefaultMessageFormatter, Error as YamlError, Location, MessageFormatter as _, budget};
+
+use super::spanned::Spanned;
 
 /// One mistake in one file.
 #[derive(Clone, Debug)]
@@ -44,6 +47,42 @@ impl Source<'_> {
     /// A mistake that was found after parsing.
     pub(crate) fn problem(&self, at: Location, message: impl Into<String>) -> Problem {
         self.problem_of(Meant::Node, at, message.into())
+    }
+
+    /// A mistake inside a text that was written: at its bytes `inside`, where they can be found in the file again (a
+    /// text with escapes or folded lines is pointed at as a whole).
+    pub(crate) fn problem_inside(
+        &self,
+        written: &Spanned<String>,
+        inside: Range<usize>,
+        message: impl Into<String>,
+    ) -> Problem {
+        let at = written.referenced;
+        let mut problem = self.problem(at, message);
+        let before = written.value.get(..inside.start).unwrap_or(&written.value);
+        let nth = before.matches('\n').count();
+        let in_line = before.rsplit('\n').next().unwrap_or_default();
+        let Some(line) = written.value.lines().nth(nth).or(Some("")) else { return problem };
+        let first = usize::try_from(at.line()).unwrap_or(1).saturating_sub(1);
+        let raw: Vec<&str> = self.text.lines().skip(first).collect();
+        let from = raw.first().map_or(0, |raw| {
+            raw.char_indices()
+                .nth(usize::try_from(at.column()).unwrap_or(1).saturating_sub(1))
+                .map_or(raw.len(), |c| c.0)
+        });
+        // In a block the text begins on the line after its sign.
+        let rows = [(nth, if nth == 0 { from } else { 0 }), (nth + 1, 0)];
+        let found = rows.into_iter().find_map(|(row, from)| {
+            let raw = raw.get(row)?;
+            Some((row, raw, from + raw.get(from..)?.find(line)?))
+        });
+        if let Some((row, raw, start)) = found.filter(|_| !line.is_empty()) {
+            problem.line = at.line() + row as u64;
+            problem.column = (raw[..start].chars().count() + in_line.chars().count()) as u64 + 1;
+            let width = written.value.get(inside).map_or(1, |part| part.chars().count());
+            problem.snippet = snippet(self.text, problem.line, problem.column, width);
+        }
+        problem
     }
 
     /// A mistake that the parser found.

@@ -34,6 +34,7 @@ fn every_pack_passes_its_own_tests_on_the_shipped_model() {
         thresholds: label.thresholds.clone(),
     };
     let known = Known {
+        tenants: Vec::new(),
         labels: classifier.labels().iter().map(label).collect(),
         entities: guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect(),
         upstreams: Vec::new(),

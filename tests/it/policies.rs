@@ -84,3 +84,82 @@ async fn a_header_chooses_nothing_that_no_line_gives_it() {
     let series = r#"wardline_tenant_requests_total{outcome="completed",policy="test",tenant="other"}"#;
     assert!((running.metric(series) - 2.0).abs() < 1e-9, "without a trusted header it is nobody's request");
 }
+
+/// Three rules that look only where their conditions and samples say so.
+const CONDITIONAL: &str = "
+rules:
+  - id: attack
+    guard: { classifier: prompt_attack }
+    stages: [input]
+    threshold: 0.5
+    action: block
+    when: tenant == 'acme' && origin == 'user' && ('shell' in tools || stream || model.startsWith('g'))
+  - { id: seldom, guard: { classifier: prompt_attack }, stages: [input], threshold: 0.5, action: audit, sampling: 0.25 }
+  - id: long
+    guard: { patterns: [{ id: word, regex: needle }] }
+    stages: [input, output]
+    action: redact
+    when: length > 40
+";
+
+#[tokio::test]
+async fn a_rule_looks_where_its_condition_holds() {
+    let upstream = Upstream::start(|_| json(&ANSWER.replace("Ok.", "A needle."))).await;
+    let mut setup = Setup::with(CONDITIONAL);
+    setup.tenants = tenants(None);
+    setup.tenants.known.remove("globex");
+    let running = Running::start(setup, upstream.address).await;
+    let client = running.client();
+    let send = async |key: &str, body: serde_json::Value| {
+        let request = Request::post(CHAT).header("content-type", "application/json").header("x-api-key", key);
+        client.send(request, body.to_string()).await
+    };
+    let asked =
+        |model: &str, text: &str| serde_json::json!({"model": model, "messages": [{"role": "user", "content": text}]});
+    assert_eq!(send("secret", asked("g", "override")).await.status, 400);
+    assert_eq!(send("secret", asked("m", "override")).await.status, 200);
+    assert_eq!(send("other", asked("g", "override")).await.status, 200);
+    let mut with_tool = asked("m", "override");
+    with_tool["tools"] = serde_json::json!([{"type": "function", "function": {"name": "shell"}}]);
+    assert_eq!(send("secret", with_tool).await.status, 400);
+
+    let short = send("other", asked("m", "A needle.")).await;
+    assert!(short.text().contains("A needle."), "short answers are not looked at: {}", short.text());
+    send("other", asked("m", "A needle in a haystack, and quite a lot of hay around it.")).await;
+    let sent = upstream.requests();
+    assert!(sent[sent.len() - 2].json()["messages"][0]["content"] == "A needle.");
+    assert!(sent[sent.len() - 1].json()["messages"][0]["content"].as_str().unwrap().starts_with("A [word] in"));
+}
+
+#[tokio::test]
+async fn a_condition_that_cannot_be_decided_is_a_guard_that_broke() {
+    let upstream = Upstream::start(|_| json(ANSWER)).await;
+    for (on_error, status) in [("closed", 503), ("open", 200)] {
+        let policy = format!(
+            "rules:\n  - {{ id: odd, guard: {{ classifier: harm }}, stages: [input], threshold: 0.5, action: block, \
+             when: '100 / (length - 8) > 0', on_error: {on_error} }}\n"
+        );
+        let running = Running::start(Setup::with(&policy), upstream.address).await;
+        let reply = running.client().post(CHAT, chat("override", false)).await;
+        assert_eq!(reply.status.as_u16(), status, "{}", reply.text());
+        assert_eq!(running.client().post(CHAT, chat("a longer text", false)).await.status, 200);
+        let series =
+            format!(r#"wardline_guard_failures_total{{disposition="{on_error}",guard="odd",reason="condition"}}"#);
+        assert!(running.metric(&series) >= 1.0, "{series}");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_looks_at_its_share_of_the_requests() {
+    let upstream = Upstream::start(|_| json(ANSWER)).await;
+    let mut setup = Setup::with(CONDITIONAL);
+    setup.tenants = tenants(None);
+    setup.tenants.known.remove("globex");
+    let running = Running::start(setup, upstream.address).await;
+    for _ in 0..200 {
+        assert_eq!(running.client().post(CHAT, chat("override", false)).await.status, 200);
+    }
+    let series = r#"wardline_guard_decisions_total{action="audit",mode="enforce",policy="test",rule="seldom",stage="input",verdict="warn"}"#;
+    let looked = running.metric(series);
+    assert!((20.0..=85.0).contains(&looked), "{looked} of 200 at a quarter");
+}

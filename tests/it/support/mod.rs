@@ -110,7 +110,9 @@ impl Running {
             thresholds: label.thresholds.clone(),
         });
         let entities: Vec<String> = guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect();
-        let known = Known { labels: labels.collect(), entities: entities.clone(), upstreams: vec!["aside".to_owned()] };
+        let tenants = setup.tenants.known.keys().cloned().collect();
+        let upstreams = vec!["aside".to_owned()];
+        let known = Known { labels: labels.collect(), entities: entities.clone(), upstreams, tenants };
         let config = policy::Config {
             dir: policies,
             active: "test".to_owned(),
