@@ -9,7 +9,7 @@ use crate::classify::{self, Classifier, Label};
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::guard::{self, Armed, Guards, PatternSet, View};
-use crate::pairs::Spool;
+use crate::pairs::{Feedback, Seal, Spool};
 use crate::policy::{Known, KnownLabel, Makers, PolicyError, PolicyFile, Proof, Snapshot, Store, Test, Watch};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
@@ -53,18 +53,40 @@ pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String
     }
     let entities: Vec<String> = guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect();
     let redaction = PatternSet::compile(&entities, &[]).map_err(|error| Failed::Ran(error.to_string()))?;
+    let seal = seal(config, variable)?;
+    let feedback = config.pairs.as_ref().and_then(|pairs| pairs.feedback.as_ref()).map(Feedback::new);
     let gateway = Gateway {
         config: config.gateway,
         policies: store,
         guards: Guards::new(classifier, Arc::clone(&metrics)).with_ledger(config.gateway.ledger_bytes),
         upstreams,
         pairs: spool.clone(),
+        seal,
+        feedback,
         redaction,
         metrics,
         readiness: false.into(),
         presence: Dialect::ALL.into_iter().map(|dialect| (dialect.route(), Arc::default())).collect(),
     };
     Ok(Parts { gateway: Arc::new(gateway), watch, spool })
+}
+
+/// What request ids are sealed with: the configured secret, or one of this run's own.
+fn seal(config: &Config, variable: &dyn Fn(&str) -> Option<String>) -> Result<Seal, Failed> {
+    let told = |complaint: String| Failed::Told(config.complaint(&format!("pairs.key_env: {complaint}")));
+    let Some(name) = config.pairs.as_ref().and_then(|pairs| pairs.key_env.as_deref()) else {
+        if config.pairs.as_ref().is_some_and(|pairs| pairs.feedback.is_some()) {
+            tracing::info!(
+                "request ids are sealed with a key of this run's own: feedback on answers from before a restart, or from \
+                 another instance, is refused (pairs.key_env: VARIABLE names one that stays)"
+            );
+        }
+        return Seal::random().map_err(|error| told(error.to_string()));
+    };
+    let secret = variable(name).ok_or_else(|| {
+        told(format!("the environment variable {name} is not set; run `export {name}=$(openssl rand -hex 32)` first"))
+    })?;
+    Seal::of(secret.as_bytes()).map_err(|error| told(format!("{name}: {error}")))
 }
 
 pub(super) fn metrics() -> Result<Arc<Metrics>, Failed> {

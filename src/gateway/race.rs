@@ -29,7 +29,8 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let (id, input) = (id.to_owned(), Vec::new());
         let mut trace = Trace { view, exchange, id, input, failed_open: false, replayed: false };
-        let (body, mut asked) = (raced.body(), Asked::of(raced.call(), &trace.view, self.keeps(&trace)));
+        let owner = self.owner(&headers);
+        let (body, mut asked) = (raced.body(), Asked::of(raced.call(), &trace.view, self.keeps(&trace)).by(&owner));
         asked.expect_echo(&body);
         let route = asked.dialect.route();
         let sent = Instant::now();

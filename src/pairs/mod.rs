@@ -5,27 +5,35 @@
 //! task, queued without waiting, and written as JSON lines by one thread. Never in the way of traffic: a full queue or a
 //! broken disk costs rows, which are counted, and nothing else.
 //!
+//! What people say of an answer becomes a row of the same kinds: an exchange is kept for a while, under the id that the client
+//! got with it.
+//!
 //! The other half of the room reads rows again: [`Reading`] with file and line, [`mistakes()`], [`Selection`] of what is
 //! clean, [`Format`]s of training tools, [`Stats`].
 
 mod caps;
 mod draft;
 mod export;
+pub mod feedback;
 mod mistakes;
 mod read;
 mod row;
 mod sample;
+mod seal;
 mod select;
 mod spool;
 mod stats;
 mod timestamp;
 
+pub use caps::{Claim, Limits};
 pub use draft::{Answers, Draft, Word};
 pub use export::{Format, Unfit};
+pub use feedback::{Answer, Exchange, Feedback, Given, Taken};
 pub use mistakes::{fingerprint, mistakes};
 pub use read::{ReadError, Reading, files};
 pub use row::{Consent, GuardScore, Meta, Pair, Row, Signal, Source, Split, Tag, Unpaired};
 pub use sample::sampled;
+pub use seal::{Seal, SealError, Unsealed};
 pub use select::{LeftOut, Selection};
 pub use spool::{Config, Spool, SpoolError};
 pub use stats::Stats;

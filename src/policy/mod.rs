@@ -32,9 +32,9 @@ mod tests;
 mod watch;
 
 pub use checked::{
-    Action, Annotate, Bound, Constitution, Disclose, Guard, InputBlock, InputMode, JudgeExample, JudgeSettings, Known,
-    KnownLabel, Mode, OnError, OnStream, OutputBlock, PairSettings, Pattern, Policy, Principle, ReplayedBlock, Respond,
-    ReviseSettings, Role, Rule, Stages, StreamSettings,
+    Action, Annotate, Bound, Consent, Constitution, Disclose, Guard, InputBlock, InputMode, JudgeExample,
+    JudgeSettings, Known, KnownLabel, Mode, OnError, OnStream, OutputBlock, PairSettings, Pattern, Policy, Principle,
+    PromptAs, ReplayedBlock, Respond, ReviseSettings, Role, Rule, Stages, StreamSettings,
 };
 pub use embedded::{Expected, Probe, Proof, Test};
 pub use error::PolicyError;

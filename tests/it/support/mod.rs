@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use wardline::api::Dialect;
 use wardline::gateway::{self, Gateway};
 use wardline::guard::{self, Guards, PatternSet};
-use wardline::pairs::{self, Spool};
+use wardline::pairs::{self, Feedback, Seal, Spool};
 use wardline::policy::{self, Known, KnownLabel, Makers, Store};
 use wardline::server::{self, Server};
 use wardline::telemetry::Metrics;
@@ -55,6 +55,7 @@ pub(crate) struct Setup {
     pub(crate) select: Vec<policy::Selector>,
     pub(crate) others: Vec<(String, String)>,
     pub(crate) tenants: policy::Tenants,
+    pub(crate) feedback: Option<pairs::feedback::Config>,
 }
 
 impl Setup {
@@ -71,6 +72,7 @@ impl Setup {
             select: Vec::new(),
             others: Vec::new(),
             tenants: policy::Tenants::default(),
+            feedback: None,
         }
     }
 }
@@ -133,6 +135,8 @@ impl Running {
             .map(|(name, dialect, aside)| provider_of((name, dialect, aside), &setup, upstream, &metrics))
             .into(),
             pairs: Some(Spool::start(&spool, Arc::clone(&metrics)).unwrap()),
+            seal: Seal::of(b"a secret of the tests").unwrap(),
+            feedback: setup.feedback.as_ref().map(Feedback::new),
             redaction: PatternSet::compile(&entities, &[]).unwrap(),
             metrics,
             readiness: false.into(),
