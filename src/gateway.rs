@@ -8,6 +8,7 @@
 
 mod aside;
 mod body;
+mod feedback;
 mod intake;
 mod keep;
 mod page;
@@ -42,7 +43,7 @@ use crate::api::{Call, Dialect, Family, Limits, Notice, render};
 use crate::guard::{
     About, Admission, Armed, Cleared, Finding, Guards, Occasion, Outcome, PatternSet, Stage, Tenant, View,
 };
-use crate::pairs::Spool;
+use crate::pairs::{Feedback, Seal, Spool};
 use crate::policy::{Action, Annotate, Asking, Disclose, InputBlock, Key, Mode, Store};
 use crate::telemetry::{Metrics, StageTimer};
 use crate::upstream::{self, Provider, Upstream};
@@ -87,6 +88,10 @@ pub struct Gateway {
     pub upstreams: Vec<Upstream>,
     /// Where preference pairs go, if they are kept.
     pub pairs: Option<Spool>,
+    /// What request ids are sealed with.
+    pub seal: Seal,
+    /// Exchanges that people may rate, if they may.
+    pub feedback: Option<Feedback>,
     /// What keeps personal data out of preference pairs, whatever the policy redacts.
     pub redaction: PatternSet,
     /// Second opinions on requests whose policy is being rolled out.
@@ -108,10 +113,10 @@ impl Gateway {
     /// Answers one request. Never fails: what is wrong is said in the answer.
     pub async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let started = Instant::now();
-        let id = format!("req_{}", uuid::Uuid::now_v7().simple());
+        let id = self.seal.issue(&self.owner(request.headers()));
         let (dialect, method) = (intake::dialect_of(&request), intake::method_of(&request));
         let (outcome, route) = match intake::arrive(&request) {
-            Ok(arrival) => (self.exchange(&arrival, request, &id, started).await, arrival.dialect.route()),
+            Ok(arrival) => (self.exchange(&arrival, request, &id, started).await, arrival.name()),
             Err(refusal) => {
                 let route = refusal.route();
                 (Err(refusal), route)
@@ -140,6 +145,9 @@ impl Gateway {
         started: Instant,
     ) -> Result<Response<Body>, Refusal> {
         let dialect = arrival.dialect;
+        if matches!(arrival.route.kind, Kind::Feedback(_)) {
+            return self.feedback(request).await;
+        }
         match dialect {
             Dialect::OpenAiModerations => return self.moderate(request, id, started).await,
             Dialect::OpenAiModels | Dialect::AnthropicModels => return self.list(arrival, request, id, started).await,
@@ -200,7 +208,8 @@ impl Gateway {
         trace: &Trace,
     ) -> Result<Response<Body>, Refusal> {
         let call = call.into_inner();
-        let mut asked = whole::Asked::of(&call, &trace.view, self.keeps(trace));
+        let owner = self.owner(&headers);
+        let mut asked = whole::Asked::of(&call, &trace.view, self.keeps(trace)).by(&owner);
         let body = call.into_body();
         asked.expect_echo(&body);
         let sent = Instant::now();
@@ -223,6 +232,15 @@ impl Gateway {
             return Ok(self.stream(answer, (asked, headers), trace, sent));
         }
         self.whole(answer, &asked, &headers, trace, sent).await
+    }
+
+    /// Who may speak of a request later: its tenant, or whoever has the client's key.
+    fn owner(&self, headers: &HeaderMap) -> Vec<u8> {
+        let key = intake::client_key(headers);
+        match self.policies.tenants().of(key.map(Key::Sent), headers) {
+            Some(tenant) => [b"tenant ", tenant.as_bytes()].concat(),
+            None => [b"key ", key.unwrap_or_default()].concat(),
+        }
     }
 
     /// Whose request it is. One that says so twice could be read in two ways, and a policy may hang on it.

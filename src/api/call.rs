@@ -117,6 +117,14 @@ impl Call {
         Ground::new(self.dialect, self.redacted())
     }
 
+    /// The person behind the request, as the client names them: `user` or `safety_identifier`, `metadata.user_id`.
+    pub fn user(&self) -> Option<String> {
+        let root = self.doc.root();
+        let named = ["safety_identifier", "user"].into_iter().find_map(|key| member(root, key));
+        let named = named.or_else(|| member(member(root, "metadata")?, "user_id"));
+        named.and_then(Value::as_str).filter(|user| !user.is_empty()).map(std::borrow::Cow::into_owned)
+    }
+
     /// The texts of a request for moderation, one a result.
     pub fn inputs(&self) -> Vec<String> {
         inputs::inputs(self.doc.root())

@@ -9,7 +9,7 @@ use crate::classify::{self, Classifier, Label};
 use crate::config::Config;
 use crate::gateway::{Gateway, Rollouts};
 use crate::guard::{self, Armed, Guards, PatternSet, View};
-use crate::pairs::{Sinks, Spool};
+use crate::pairs::{Feedback, Seal, Sinks, Spool};
 use crate::policy::{Known, KnownLabel, Makers, PolicyError, PolicyFile, Proof, Snapshot, Store, Test, Watch};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
@@ -61,12 +61,16 @@ pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String
     let quiet = guards.counting(self::metrics()?);
     let rollouts = Rollouts::start(config.rollouts.as_ref(), quiet, keeps, Rollouts::MEMORY, Arc::clone(&metrics));
     let rollouts = rollouts.map_err(|error| told(format!("rollouts.dir: {error}")))?;
+    let seal = seal(config, variable)?;
+    let feedback = config.pairs.as_ref().and_then(|pairs| pairs.feedback.as_ref()).map(Feedback::new);
     let gateway = Gateway {
         config: config.gateway,
         policies: store,
         guards,
         upstreams,
         pairs: spool.clone(),
+        seal,
+        feedback,
         redaction,
         rollouts,
         metrics,
@@ -74,6 +78,24 @@ pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String
         presence: Dialect::ALL.into_iter().map(|dialect| (dialect.route(), Arc::default())).collect(),
     };
     Ok(Parts { gateway: Arc::new(gateway), watch, spool, sinks })
+}
+
+/// What request ids are sealed with: the configured secret, or one of this run's own.
+fn seal(config: &Config, variable: &dyn Fn(&str) -> Option<String>) -> Result<Seal, Failed> {
+    let told = |complaint: String| Failed::Told(config.complaint(&format!("pairs.key_env: {complaint}")));
+    let Some(name) = config.pairs.as_ref().and_then(|pairs| pairs.key_env.as_deref()) else {
+        if config.pairs.as_ref().is_some_and(|pairs| pairs.feedback.is_some()) {
+            tracing::info!(
+                "request ids are sealed with a key of this run's own: feedback on answers from before a restart, or from \
+                 another instance, is refused (pairs.key_env: VARIABLE names one that stays)"
+            );
+        }
+        return Seal::random().map_err(|error| told(error.to_string()));
+    };
+    let secret = variable(name).ok_or_else(|| {
+        told(format!("the environment variable {name} is not set; run `export {name}=$(openssl rand -hex 32)` first"))
+    })?;
+    Seal::of(secret.as_bytes()).map_err(|error| told(format!("{name}: {error}")))
 }
 
 pub(super) fn metrics() -> Result<Arc<Metrics>, Failed> {

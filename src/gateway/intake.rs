@@ -62,6 +62,13 @@ pub(super) fn client_key(headers: &HeaderMap) -> Option<&[u8]> {
     }
 }
 
+impl Arrival {
+    /// The route's name in metrics.
+    pub(super) fn name(&self) -> &'static str {
+        if matches!(self.route.kind, Kind::Feedback(_)) { "feedback" } else { self.dialect.route() }
+    }
+}
+
 /// A request at the door: the row that it is for, and where its call goes.
 #[derive(Clone, Debug)]
 pub(super) struct Arrival {
@@ -92,6 +99,7 @@ pub(super) fn arrive<B>(request: &Request<B>) -> Result<Arrival, Refusal> {
     })?;
     let dialect = match route.kind {
         Kind::Enforced(dialect) | Kind::Exempt(dialect, _) => dialect,
+        Kind::Feedback(_) => dialect_of(request),
         Kind::Denied(reason) => return Err(Refusal::denied(reason)),
     };
     let target = match query(request.uri().query().unwrap_or_default(), route)? {

@@ -6,7 +6,8 @@ use super::whole::Asked;
 use super::{Gateway, Trace};
 use crate::api::Ground;
 use crate::guard::{Finding, Stage};
-use crate::pairs::{self, Answers, Consent, Draft, GuardScore, Source, Tag};
+use crate::pairs::{self, Answers, Claim, Consent, Draft, GuardScore, Limits, Source, Tag};
+use crate::policy::{self, PromptAs};
 
 /// The name under which rows say how they were redacted.
 const REDACTION: &str = "pii_v1";
@@ -43,7 +44,10 @@ pub(super) struct Course {
 impl Gateway {
     /// Whether rows of this request are kept.
     pub(super) fn keeps(&self, trace: &Trace) -> bool {
-        self.pairs.is_some() && pairs::sampled(&trace.id, trace.view.policy.pairs.rate)
+        let settings = &trace.view.policy.pairs;
+        let word = self.policies.tenants().pairs(trace.exchange.tenant());
+        let agreed = word.unwrap_or(settings.consent == policy::Consent::Operator);
+        self.pairs.is_some() && agreed && pairs::sampled(&trace.id, settings.rate)
     }
 
     /// Samples, scores, redacts, and hands the row to the spool. Returns at once.
@@ -56,7 +60,8 @@ impl Gateway {
         };
         let rule = finding.as_ref().and_then(|finding| policy.rules.get(finding.rule)).map(|rule| rule.id.as_str());
         let topic = trace.principle(principle).or(rule).unwrap_or_default();
-        if !spool.admit(&policy.name, topic, policy.pairs.per_principle_per_day) {
+        let user = self.user(asked, trace);
+        if !spool.admit(&claim(trace, topic, user.as_deref(), asked.client)) {
             return;
         }
         let Some(ground) = asked.ground.clone() else { return };
@@ -75,7 +80,7 @@ impl Gateway {
                 }
                 Kept::Refused { answer } => (Answers::Refused((answer, score)), Source::Block, None),
             };
-            let about = About { source, principle, finding, model, ground };
+            let about = About { source, principle, finding, model, ground, user };
             let row = Draft { critique, tags, ..draft(&trace, answers, about) }
                 .into_row(&|text| gateway.redaction.redact(text));
             if let Some(spool) = &gateway.pairs {
@@ -83,6 +88,24 @@ impl Gateway {
             }
             drop(place);
         });
+    }
+
+    /// A row of this exchange but for what people will say of it.
+    pub(super) fn draft_of(&self, asked: &Asked, trace: &Trace, course: Course) -> Option<Draft> {
+        let about = About {
+            source: Source::Feedback,
+            principle: None,
+            finding: None,
+            model: asked.model.clone(),
+            ground: asked.ground.clone()?,
+            user: self.user(asked, trace),
+        };
+        let draft = draft(trace, Answers::Rated(String::new(), true), about);
+        Some(Draft { tags: self.tags(trace, course), ..draft })
+    }
+
+    fn user(&self, asked: &Asked, trace: &Trace) -> Option<String> {
+        asked.user.as_deref().map(|user| self.seal.user(trace.exchange.tenant(), user))
     }
 
     fn tags(&self, trace: &Trace, course: Course) -> Vec<Tag> {
@@ -106,6 +129,18 @@ impl Trace {
     }
 }
 
+/// What a row takes of the day's places.
+fn claim<'a>(trace: &'a Trace, principle: &'a str, user: Option<&'a str>, client: u64) -> Claim<'a> {
+    let policy = &trace.view.policy;
+    Claim { policy: &policy.name, principle, user, client, limits: limits(policy) }
+}
+
+/// How many rows a policy lets be kept in a day.
+pub(super) fn limits(policy: &policy::Policy) -> Limits {
+    let pairs = &policy.pairs;
+    Limits { principle: pairs.per_principle_per_day, user: pairs.per_user_per_day, client: pairs.per_client_per_day }
+}
+
 /// What a row is about.
 struct About {
     source: Source,
@@ -113,12 +148,25 @@ struct About {
     finding: Option<Finding>,
     model: String,
     ground: Ground,
+    user: Option<String>,
 }
 
 fn draft(trace: &Trace, answers: Answers, about: About) -> Draft {
     let policy = &trace.view.policy;
-    let About { source, principle, finding, model, ground } = about;
-    let rate = if source == Source::Shadow { policy.revise.shadow } else { 1.0 };
+    let About { source, principle, finding, model, ground, user } = about;
+    let rate = match source {
+        Source::Shadow => policy.revise.shadow,
+        Source::Feedback => policy.pairs.feedback,
+        _ => 1.0,
+    };
+    let mut prompt = ground.messages();
+    if policy.pairs.prompt == PromptAs::Seen && !policy.constitution.text.is_empty() {
+        prompt.insert(0, serde_json::json!({"role": "system", "content": policy.constitution.text}));
+    }
+    let consent = match policy.pairs.consent {
+        policy::Consent::Operator => Consent::Operator,
+        policy::Consent::Tenant => Consent::TenantOptIn,
+    };
     let guards = finding.into_iter().map(|finding| GuardScore {
         id: policy.rules.get(finding.rule).map_or_else(String::new, |rule| rule.id.clone()),
         stage: Stage::Output.as_str().to_owned(),
@@ -126,7 +174,7 @@ fn draft(trace: &Trace, answers: Answers, about: About) -> Draft {
         threshold: finding.threshold,
     });
     Draft {
-        prompt: ground.messages(),
+        prompt,
         answers,
         tools: ground.tools(),
         request_id: trace.id.clone(),
@@ -141,9 +189,9 @@ fn draft(trace: &Trace, answers: Answers, about: About) -> Draft {
         guards: guards.collect(),
         sample_rate: policy.pairs.rate.min(rate),
         redaction: REDACTION,
-        consent: Consent::Operator,
-        tenant: None,
-        user: None,
+        consent,
+        tenant: trace.exchange.tenant().map(str::to_owned),
+        user,
         word: None,
         judged: None,
         tags: Vec::new(),

@@ -29,7 +29,8 @@ impl Gateway {
         (occasion, exchange, id, beside): (Occasion, Arc<Exchange>, &str, Option<Arc<Beside>>),
     ) -> Result<Response<Body>, Refusal> {
         let mut trace = Trace { beside, ..Trace::new(occasion, exchange, id) };
-        let (body, mut asked) = (raced.body(), Asked::of(raced.call(), &trace.view, self.keeps(&trace)));
+        let owner = self.owner(&headers);
+        let (body, mut asked) = (raced.body(), Asked::of(raced.call(), &trace.view, self.keeps(&trace)).by(&owner));
         asked.expect_echo(&body);
         let route = asked.dialect.route();
         let sent = Instant::now();

@@ -57,6 +57,11 @@ impl Exchange {
         Self { party, ..self }
     }
 
+    /// Whose request it is, where the configuration knows.
+    pub(super) fn tenant(&self) -> Option<&str> {
+        self.party.tenant.as_deref()
+    }
+
     pub(super) fn route(&self) -> &'static str {
         self.dialect.route()
     }

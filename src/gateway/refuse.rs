@@ -6,6 +6,7 @@ use super::body::Body;
 use crate::api::render::{self, ApiError};
 use crate::api::{Dialect, Notice, ReadError};
 use crate::guard::Failure;
+use crate::pairs::Unsealed;
 use crate::upstream;
 
 /// The code of a path that is known and denied.
@@ -109,6 +110,65 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "not_found_error", "no_classifier", message)
     }
 
+    /// Feedback is not taken here.
+    pub(super) fn no_feedback() -> Self {
+        let message = "This gateway takes no feedback: `pairs.feedback` is not configured.";
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", "feedback_off", message)
+    }
+
+    /// A client says too much at once.
+    pub(super) fn too_much_feedback() -> Self {
+        let message = "Too much feedback in one minute; send it later.";
+        let mut refusal =
+            Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "feedback_rate_limited", message);
+        refusal.retry = jittered();
+        refusal
+    }
+
+    /// A choice that the answer does not have.
+    pub(super) fn no_such_choice() -> Self {
+        Self::feedback_about("choice", "no_such_choice", "The answer has no such choice, or none with text in it.")
+    }
+
+    /// An answer that would be better than itself.
+    pub(super) fn same_answer() -> Self {
+        Self::feedback_about("preferred_over", "same_answer", "Both are the same answer; name another one.")
+    }
+
+    /// Two answers to different questions cannot be compared.
+    pub(super) fn other_prompt() -> Self {
+        let message = "The two answers are to different prompts, so that neither is better than the other.";
+        Self::feedback_about("preferred_over", "different_prompts", message)
+    }
+
+    /// A demonstration that a rule objects to.
+    pub(super) fn demonstration() -> Self {
+        let message = "A rule of this gateway's policy objects to the demonstration, as it would to an answer.";
+        Self::feedback_about("demonstration", "content_filter", message)
+    }
+
+    fn feedback_about(param: &str, code: &'static str, message: &str) -> Self {
+        let refusal = Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", code, message);
+        Self { param: Some(param.to_owned()), ..refusal }
+    }
+
+    /// The opposite was said before.
+    pub(super) fn said_otherwise() -> Self {
+        let message = "Something else was said on this before; the first word counts.";
+        Self::new(StatusCode::CONFLICT, "invalid_request_error", "feedback_given", message)
+    }
+
+    /// Enough was said about one exchange.
+    pub(super) fn said_enough() -> Self {
+        let message = "Enough was said about this answer.";
+        Self::new(StatusCode::CONFLICT, "invalid_request_error", "feedback_full", message)
+    }
+
+    /// The fixed word for what is wrong.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
@@ -182,6 +242,22 @@ impl From<ReadError> for Refusal {
         let mut refusal = Self::new(status, kind, error.kind(), error.to_string());
         refusal.param = Some(error.place()).filter(|place| !place.is_empty()).map(str::to_owned);
         refusal
+    }
+}
+
+impl From<Unsealed> for Refusal {
+    fn from(unsealed: Unsealed) -> Self {
+        match unsealed {
+            Unsealed::Forged => {
+                let message = "No such request id was given by this gateway to this client.";
+                let refusal = Self::new(StatusCode::NOT_FOUND, "not_found_error", "unknown_request_id", message);
+                Self { param: Some("request_id".to_owned()), ..refusal }
+            }
+            Unsealed::Expired => {
+                let message = "The answer is too old to be rated.";
+                Self::new(StatusCode::GONE, "invalid_request_error", "request_id_expired", message)
+            }
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Kind {
     Enforced(Dialect),
     /// Served although no rule looks at a prompt, for a reason.
     Exempt(Dialect, &'static str),
+    /// Answered here, by no model: a word about an answer.
+    Feedback(&'static str),
     /// Refused with a 403 that says why.
     Denied(&'static str),
 }
@@ -42,7 +44,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Enforced(_) => "enforced",
-            Kind::Exempt(..) => "exempt",
+            Kind::Exempt(..) | Kind::Feedback(_) => "exempt",
             Kind::Denied(_) => "denied",
         }
     }
@@ -51,7 +53,7 @@ impl Kind {
     pub fn reason(self) -> Option<&'static str> {
         match self {
             Kind::Enforced(_) => None,
-            Kind::Exempt(_, reason) | Kind::Denied(reason) => Some(reason),
+            Kind::Exempt(_, reason) | Kind::Feedback(reason) | Kind::Denied(reason) => Some(reason),
         }
     }
 }
@@ -127,6 +129,7 @@ const TUNING: &str =
 const OLDER: &str = "this older way of asking is not read here; use the present one";
 
 const LOCAL: &str = "answered by this gateway's own classifier; nothing goes up and no model answers";
+const WORDS: &str = "nothing goes up; what people say of an answer is read strictly, redacted, and kept with it";
 const LISTS: &str = "nothing of a prompt goes up; the list that comes down is judged like an answer";
 
 const OTHER_AZURE: &str = "of Azure's paths this gateway reads chat, responses, completions, embeddings and models";
@@ -150,6 +153,7 @@ pub static ROUTES: &[Route] = &[
     enforced("/v1/embeddings", Provider::OpenAi, Dialect::OpenAiEmbeddings),
     enforced("/v1/messages/count_tokens", Provider::Anthropic, Dialect::AnthropicTokens),
     Route { method: "POST", ..exempt("/v1/moderations", Provider::OpenAi, Dialect::OpenAiModerations, LOCAL) },
+    Route { kind: Kind::Feedback(WORDS), ..enforced("/v1/feedback", Provider::OpenAi, Dialect::OpenAiChat) },
     Route {
         query: PAGES,
         speaks: ANTHROPIC,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
@@ -60,7 +61,8 @@ impl Gateway {
     ) -> Response<Body> {
         let headers = upstream::downstream_headers(&answer.headers);
         let compared = trace.beside.as_ref().is_some_and(|beside| beside.looks_at_output(&trace.view));
-        if !trace.occasion.looks(Stage::Output) && !self.shadows(trace) && !compared {
+        let wanted = compared || self.shadows(trace) || self.listens(trace);
+        if !trace.occasion.looks(Stage::Output) && !wanted {
             let body = Body::through(answer.body, Arc::clone(&trace.exchange));
             return whole::event_stream(answer.status, headers, body);
         }
@@ -274,6 +276,13 @@ impl Flow {
             let truncated = self.guard.is_truncated(0);
             let course = Course { aborted, truncated, failed_open: self.guard.failed_open() };
             desk.gateway.shadow(self.guard.said(0), (&desk.asked, &desk.client), &self.trace, course);
+        }
+        if !matches!(end, End::Blocked(_) | End::Guard(_)) && desk.gateway.listens(&self.trace) {
+            let answers = self.guard.answers().into_iter();
+            let answers = answers.map(|(choice, text)| (choice, json!({"role": "assistant", "content": text})));
+            let course =
+                Course { aborted, truncated: self.guard.is_truncated(0), failed_open: self.guard.failed_open() };
+            desk.gateway.listen(answers.collect(), &desk.asked, &self.trace, course);
         }
         let cut_off = aborted && !(matches!(end, End::Blocked(_)) && self.guard.complete());
         for (finding, kept, truncated) in self.rows.drain(..) {

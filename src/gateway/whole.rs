@@ -1,17 +1,19 @@
 //! Answers that arrive in one piece: judged, perhaps revised, and rendered.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use serde_json::{Value, json};
 
 use super::body::Body;
 use super::keep::{Course, Kept, Reason};
 use super::refuse::{self, Refusal};
 use super::revise::Case;
 use super::{Gateway, Trace};
-use crate::api::{BlockStyle, Call, Dialect, Echo, Ground, Limits, Origin, Reply, Transcript};
+use crate::api::{BlockStyle, Call, Dialect, Echo, Ground, Limits, Origin, Reply, Segment, Transcript};
 use crate::guard::{Finding, Outcome, Stage, View};
 use crate::policy::{Action, Mode, OnStream, OutputBlock};
 use crate::telemetry::StageTimer;
@@ -29,6 +31,10 @@ pub(super) struct Asked {
     pub(super) limits: Limits,
     /// What was asked; kept only where a rule may revise or a row may be kept.
     pub(super) ground: Option<Ground>,
+    /// Whom the client names as its user, where a row may be kept.
+    pub(super) user: Option<String>,
+    /// A hash of the tenant or of the client's key.
+    pub(super) client: u64,
 }
 
 impl Asked {
@@ -39,7 +45,8 @@ impl Asked {
             rules.any(|rule| rule.action == action)
         };
         let revises = acts(Action::Revise) && !(call.stream() && view.policy.revise.on_stream == OnStream::Block);
-        let kept = acts(Action::Block) || acts(Action::Revise) || view.policy.revise.shadow > 0.0;
+        let aside = view.policy.revise.shadow > 0.0 || view.policy.pairs.feedback > 0.0;
+        let kept = acts(Action::Block) || acts(Action::Revise) || aside;
         let needed = revises || keeps && kept;
         Self {
             dialect: call.dialect(),
@@ -48,11 +55,20 @@ impl Asked {
             model: call.model().to_owned(),
             limits: Limits::default(),
             ground: needed.then(|| call.ground()),
+            user: keeps.then(|| call.user()).flatten(),
+            client: 0,
         }
     }
 }
 
 impl Asked {
+    /// The same, sent by somebody.
+    pub(super) fn by(self, owner: &[u8]) -> Self {
+        let mut eight = [0; 8];
+        blake3::Hasher::new_derive_key("wardline client of pairs v1").update(owner).finalize_xof().fill(&mut eight);
+        Self { client: u64::from_le_bytes(eight), ..self }
+    }
+
     /// Responses repeat the request that went up; what they repeat is no text of the model's.
     pub(super) fn expect_echo(&mut self, sent: &Bytes) {
         if self.dialect == Dialect::OpenAiResponses {
@@ -63,7 +79,7 @@ impl Asked {
     /// A request without a body.
     pub(super) fn list(dialect: Dialect) -> Self {
         let (transcript, limits) = (Transcript::new(dialect, false), Limits::default());
-        Self { dialect, stream: false, transcript, model: String::new(), limits, ground: None }
+        Self { dialect, stream: false, transcript, model: String::new(), limits, ground: None, user: None, client: 0 }
     }
 }
 
@@ -133,6 +149,10 @@ impl Gateway {
                 self.revise(reply, (finding, findings), failed_open, (asked, client), trace).await?
             }
         };
+        if status.is_success() && action != Some("block") && self.listens(trace) {
+            let course = Course { truncated: reply.is_truncated(0), failed_open, ..Course::default() };
+            self.listen(answers(&reply), asked, trace, course);
+        }
         let timer = StageTimer::start();
         let mut response = refuse::json(status, Body::whole(reply.into_body()));
         response.headers_mut().extend(headers.into_iter().filter(|(name, _)| *name != Some(header::CONTENT_TYPE)));
@@ -214,6 +234,15 @@ impl Gateway {
         }
         Ok((accepted, Some("revise")))
     }
+}
+
+/// The texts that the client gets, by choice, as messages.
+fn answers(reply: &Reply) -> Vec<(u32, Value)> {
+    let texts = reply.segments().iter().filter(|segment| segment.origin == Origin::Output);
+    let choices: BTreeSet<u32> = texts.map(|text| text.choice).filter(|choice| *choice != Segment::WHOLE).collect();
+    let said = choices.into_iter().filter_map(|choice| Some((choice, reply.edited_answer(choice)?)));
+    let said = said.filter(|(_, text)| !text.trim().is_empty());
+    said.map(|(choice, text)| (choice, json!({"role": "assistant", "content": text}))).collect()
 }
 
 /// The answer as a guard reads it. An upstream's error body is read as text throughout: it may quote the prompt.

@@ -18,6 +18,8 @@ struct Inner {
     about: About,
     /// Rules whose sample the request is in.
     drawn: Vec<bool>,
+    /// Conditions are not asked.
+    regardless: bool,
     /// What each rule says to texts of a stage and origin, decided when it is first asked for.
     looks: [[OnceLock<Vec<Looks>>; Origin::ALL.len()]; 2],
 }
@@ -82,8 +84,14 @@ impl Occasion {
         Self::with(view, about, drawn)
     }
 
+    /// A text that belongs to no request: every rule looks at it, whatever its sample and condition.
+    pub fn regardless(view: View) -> Self {
+        let drawn = vec![true; view.policy.rules.len()];
+        Self(Arc::new(Inner { view, about: About::default(), drawn, regardless: true, looks: Default::default() }))
+    }
+
     fn with(view: View, about: About, drawn: Vec<bool>) -> Self {
-        Self(Arc::new(Inner { view, about, drawn, looks: Default::default() }))
+        Self(Arc::new(Inner { view, about, drawn, regardless: false, looks: Default::default() }))
     }
 
     /// The same request under another policy.
@@ -180,6 +188,7 @@ impl Occasion {
         match &rule.when {
             _ if !(drawn && listed && staged) => Looks::No,
             None => Looks::Yes,
+            Some(_) if self.0.regardless => Looks::Yes,
             Some(when) if when.by_length() => Looks::ByLength,
             Some(_) => self.asked(rule, stage, origin, 0),
         }

@@ -164,7 +164,7 @@ fn split(prompt: &[Value]) -> Split {
 }
 
 /// A role is one of the protocol's words, not a text.
-fn redact_message(message: &mut Value, redact: &dyn Fn(&str) -> Option<String>) {
+pub(in crate::pairs) fn redact_message(message: &mut Value, redact: &dyn Fn(&str) -> Option<String>) {
     let role = message.as_object_mut().and_then(|members| members.shift_remove("role"));
     redact_leaves(message, redact);
     if let (Some(role), Some(members)) = (role, message.as_object_mut()) {

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::pairs::Row;
-use crate::pairs::caps::Caps;
+use crate::pairs::caps::{Caps, Claim};
 use crate::pairs::ship::SinkConfig;
 use crate::telemetry::Metrics;
 use file::{PREFIXES, SpoolFile, repair};
@@ -61,6 +61,12 @@ pub struct Config {
     pub after_shipping: AfterShipping,
     /// Where rows go from the directory. By default nowhere.
     pub sinks: Vec<SinkConfig>,
+    /// Name of the environment variable that holds a secret, of 16 bytes or more. Request ids are sealed and users' ids
+    /// hashed with it. Without one a secret is made at each start: feedback on answers from before is then refused, and a
+    /// user's rows of before have another hash.
+    pub key_env: Option<String>,
+    /// What people may say of answers, at `POST /v1/feedback`; without it there is no such route.
+    pub feedback: Option<crate::pairs::feedback::Config>,
 }
 
 /// What becomes of a file that every sink has.
@@ -86,6 +92,8 @@ impl Default for Config {
             seal_ms: 300_000,
             after_shipping: AfterShipping::Delete,
             sinks: Vec::new(),
+            key_env: None,
+            feedback: None,
         }
     }
 }
@@ -188,14 +196,11 @@ impl Spool {
         })
     }
 
-    /// Whether a principle (or, where a rule has none, the rule) may leave another row today. Takes the place if so.
-    pub fn admit(&self, policy: &str, principle: &str, cap: Option<u32>) -> bool {
-        let admitted =
-            cap.is_none_or(|cap| self.shared.caps.admit(policy, principle, cap, std::time::SystemTime::now()));
-        if !admitted {
-            self.shared.metrics.pair_capped(policy, principle);
-        }
-        admitted
+    /// Whether another row may be left today. Takes its places if so.
+    pub fn admit(&self, claim: &Claim<'_>) -> bool {
+        let admitted = self.shared.caps.admit(claim, std::time::SystemTime::now());
+        let told = |cap| self.shared.metrics.pair_capped(claim.policy, claim.principle, cap);
+        admitted.inspect_err(|cap| told(*cap)).is_ok()
     }
 
     /// A place for a row that is still being made: whoever ends the process waits until nobody holds one.

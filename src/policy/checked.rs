@@ -415,6 +415,38 @@ pub struct PairSettings {
     pub rate: f64,
     /// How many rows a principle may leave in a day (UTC) of one process; a rule without one counts for itself.
     pub per_principle_per_day: Option<u32>,
+    /// The same of a user.
+    pub per_user_per_day: Option<u32>,
+    /// The same of a tenant, or of a client's key that is no tenant's.
+    pub per_client_per_day: Option<u32>,
+    /// The part of the requests whose answers people may rate, in [0, 1]; at most [`PairSettings::rate`] counts.
+    pub feedback: f64,
+    /// Who has to agree that rows are kept.
+    pub consent: Consent,
+    /// Whose prompt a row holds.
+    pub prompt: PromptAs,
+}
+
+/// Who has to agree that rows of an exchange are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Consent {
+    /// Nobody but the operator; a tenant that has said no is left out all the same.
+    #[default]
+    Operator,
+    /// The tenant: only those count that have `pairs: true` in the process configuration.
+    Tenant,
+}
+
+/// Whose prompt a row holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptAs {
+    /// The user's: what was sent, so that a model learns to do without the constitution.
+    #[default]
+    Sent,
+    /// The model's: the constitution stands before it as a system message.
+    Seen,
 }
 
 /// How two answers are compared.

@@ -232,9 +232,17 @@ fn named_upstream(source: Source<'_>, written: &Spanned<String>, known: &Known) 
 
 fn pairs(source: Source<'_>, written: &schema::Pairs) -> Result<PairSettings, Problem> {
     let rate = source.within(written.rate.as_ref(), 1.0, (0.0, 1.0))?;
-    let cap = written.per_principle_per_day.as_ref();
-    let per_principle_per_day = cap.map(|cap| source.within(Some(cap), 1, (1, u32::MAX))).transpose()?;
-    Ok(PairSettings { rate, per_principle_per_day })
+    let cap =
+        |cap: &Option<Spanned<u32>>| cap.as_ref().map(|cap| source.within(Some(cap), 1, (1, u32::MAX))).transpose();
+    Ok(PairSettings {
+        rate,
+        per_principle_per_day: cap(&written.per_principle_per_day)?,
+        per_user_per_day: cap(&written.per_user_per_day)?,
+        per_client_per_day: cap(&written.per_client_per_day)?,
+        feedback: source.within(written.feedback.as_ref(), 0.0, (0.0, 1.0))?,
+        consent: written.consent,
+        prompt: written.prompt,
+    })
 }
 
 fn judge(source: Source<'_>, written: &schema::Judge, known: &Known) -> Result<JudgeSettings, Problem> {

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::{
-    Action, Annotate, Disclose, InputBlock, InputMode, Mode, OnError, OnStream, OutputBlock, ReplayedBlock, Role,
-    constitution, embedded, rollout,
+    Action, Annotate, Consent, Disclose, InputBlock, InputMode, Mode, OnError, OnStream, OutputBlock, PromptAs,
+    ReplayedBlock, Role, constitution, embedded, rollout,
 };
 use crate::api::Origin;
 use crate::yaml::{Spanned, schema_of};
@@ -316,6 +316,24 @@ pub(super) struct Pairs {
     #[serde(default, deserialize_with = "written")]
     #[schemars(range(min = 1))]
     pub(super) per_principle_per_day: Option<Spanned<u32>>,
+    /// How many rows a user may leave in a day (UTC) of one process; by default any number.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(range(min = 1))]
+    pub(super) per_user_per_day: Option<Spanned<u32>>,
+    /// The same of a tenant, or of a client's key where it is nobody's.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(range(min = 1))]
+    pub(super) per_client_per_day: Option<Spanned<u32>>,
+    /// The part of the requests, among those kept, whose answers people may rate at `/v1/feedback`; by default 0.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(super) feedback: Option<Spanned<f64>>,
+    /// Who has to agree that rows are kept.
+    #[serde(default)]
+    pub(super) consent: Consent,
+    /// Whose prompt a row holds.
+    #[serde(default)]
+    pub(super) prompt: PromptAs,
 }
 
 /// How two answers are compared.

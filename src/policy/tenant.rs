@@ -28,6 +28,9 @@ pub struct Tenant {
     /// Keys that its clients send (`authorization: Bearer …` or `x-api-key`), as the first 16 or more hex digits of their
     /// SHA-256: `printf %s "$KEY" | sha256sum`.
     pub keys: Vec<String>,
+    /// Whether preference rows of its exchanges may be kept: `true` where a policy wants the tenant's word
+    /// (`pairs: { consent: tenant }`), `false` for never. By default as the policy says.
+    pub pairs: Option<bool>,
 }
 
 impl Tenants {
@@ -42,6 +45,11 @@ impl Tenants {
     /// The tenant that has a name, by that name.
     pub fn named(&self, name: &str) -> Option<&str> {
         self.known.get_key_value(name).map(|(name, _)| name.as_str())
+    }
+
+    /// What a tenant says of having rows kept.
+    pub fn pairs(&self, name: Option<&str>) -> Option<bool> {
+        self.known.get(name?)?.pairs
     }
 
     fn of_key(&self, key: Option<Key<'_>>) -> Option<&str> {
@@ -97,7 +105,7 @@ mod tests {
     use super::*;
 
     fn tenants() -> Tenants {
-        let acme = Tenant { keys: vec![hex(b"secret")[..16].to_owned()] };
+        let acme = Tenant { keys: vec![hex(b"secret")[..16].to_owned()], pairs: None };
         let known = BTreeMap::from([("acme".to_owned(), acme), ("globex".to_owned(), Tenant::default())]);
         Tenants { known, header: Some("X-Tenant".to_owned()), metrics: false }
     }
@@ -133,10 +141,10 @@ mod tests {
         assert_eq!(mistake(&|all| all.known.clear()).0, "known");
         let (key, reason) = mistake(&|all| all.header = None);
         assert!(key == "known.globex" && reason.contains("expected `keys`"), "{key}: {reason}");
-        let shared = Tenant { keys: vec![hex(b"secret")] };
+        let shared = Tenant { keys: vec![hex(b"secret")], pairs: None };
         let (key, reason) = mistake(&|all| drop(all.known.insert("globex".to_owned(), shared.clone())));
         assert!(key == "known.globex.keys" && reason.contains("`acme`"), "{key}: {reason}");
-        let raw = Tenant { keys: vec!["sk-live-0123456789abcdef".to_owned()] };
+        let raw = Tenant { keys: vec!["sk-live-0123456789abcdef".to_owned()], pairs: None };
         let (key, reason) = mistake(&|all| drop(all.known.insert("globex".to_owned(), raw.clone())));
         assert!(key == "known.globex.keys" && !reason.contains("sk-live"), "{key}: {reason}");
         assert_eq!(mistake(&|all| drop(all.known.insert("a b".to_owned(), Tenant::default()))).0, "known.a b");

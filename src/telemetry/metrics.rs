@@ -180,6 +180,11 @@ pub struct Metrics {
     pairs_sampled: IntCounterVec,
     pairs_dropped: IntCounterVec,
     pairs_capped: IntCounterVec,
+    feedback: IntCounterVec,
+    feedback_refused: IntCounterVec,
+    feedback_exchanges: IntGauge,
+    feedback_bytes: IntGauge,
+    feedback_crowded_out: IntCounter,
     pairs_buffer: IntGauge,
     pairs_flush: Gauge,
     pairs_unsynced: IntGauge,
@@ -469,8 +474,27 @@ impl Metrics {
             pairs_capped: counter(
                 r,
                 "wardline_pairs_capped_total",
-                "Preference rows not made because their principle (or rule) has left enough today.",
-                &["policy", "principle"],
+                "Preference rows not made because their principle (or rule), user or client has left enough today.",
+                &["policy", "principle", "cap"],
+            )?,
+            feedback: counter(
+                r,
+                "wardline_feedback_total",
+                "What people said of answers, and whether a row came of it.",
+                &["event", "status"],
+            )?,
+            feedback_refused: counter(
+                r,
+                "wardline_feedback_refused_total",
+                "Feedback that was not taken.",
+                &["reason"],
+            )?,
+            feedback_exchanges: int_gauge(r, "wardline_feedback_exchanges", "Exchanges that may be rated.")?,
+            feedback_bytes: int_gauge(r, "wardline_feedback_exchange_bytes", "Memory that they take.")?,
+            feedback_crowded_out: plain_counter(
+                r,
+                "wardline_feedback_crowded_out_total",
+                "Exchanges given up before their time for want of room.",
             )?,
             pairs_buffer: int_gauge(r, "wardline_pairs_buffer_rows", "Preference rows not yet on disk.")?,
             pairs_flush: gauge(
@@ -761,9 +785,26 @@ impl Metrics {
         self.pairs_dropped.with_label_values(&[sink, reason]).inc_by(rows);
     }
 
-    /// A preference row was not made: its principle has left as many today as the policy wants.
-    pub fn pair_capped(&self, policy: &str, principle: &str) {
-        self.pairs_capped.with_label_values(&[policy, principle]).inc();
+    /// A preference row was not made: its `principle`, `user` or `client` has left as many today as the policy wants.
+    pub fn pair_capped(&self, policy: &str, principle: &str, cap: &'static str) {
+        self.pairs_capped.with_label_values(&[policy, principle, cap]).inc();
+    }
+
+    /// Someone said something of an answer; `status` is `kept`, `counted` or `duplicate`.
+    pub fn feedback(&self, event: &'static str, status: &'static str) {
+        self.feedback.with_label_values(&[event, status]).inc();
+    }
+
+    /// Feedback was refused, for a reason of a fixed set.
+    pub fn feedback_refused(&self, reason: &'static str) {
+        self.feedback_refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Exchanges that are now kept for feedback, and how many had to make room for another.
+    pub fn feedback_kept(&self, exchanges: usize, bytes: usize, crowded_out: u64) {
+        self.feedback_exchanges.set(i64::try_from(exchanges).unwrap_or(i64::MAX));
+        self.feedback_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.feedback_crowded_out.inc_by(crowded_out);
     }
 
     /// Preference rows that are not yet on disk.
@@ -882,6 +923,12 @@ fn int_gauges(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<I
 
 fn gauge_vec(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
     let metric = GaugeVec::new(Opts::new(name, help), labels)?;
+    r.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn plain_counter(r: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let metric = IntCounter::new(name, help)?;
     r.register(Box::new(metric.clone()))?;
     Ok(metric)
 }

@@ -47,6 +47,11 @@ async fn every_route_does_what_the_status_page_says() {
                 assert_eq!(reply.status, 200, "{what}: {}", reply.text());
                 assert_eq!(row["reason"], reason);
             }
+            Kind::Feedback(reason) => {
+                let reply = running.client().send(request(route), "{}").await;
+                assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (404, &"feedback_off".into()));
+                assert_eq!(row["reason"], reason);
+            }
             Kind::Denied(reason) => {
                 let reply = running.client().send(request(route), "{}").await;
                 assert_eq!(reply.status, 403, "{what}");

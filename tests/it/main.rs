@@ -5,6 +5,7 @@
 mod census;
 mod dialects;
 mod faults;
+mod feedback;
 mod fuzz;
 mod judge;
 mod layers;

@@ -22,7 +22,7 @@ async fn sent(client: &Client, headers: &[(&str, &str)]) -> (u16, String) {
 }
 
 fn tenants(header: Option<&str>) -> Tenants {
-    let acme = Tenant { keys: vec![SECRET.to_owned()] };
+    let acme = Tenant { keys: vec![SECRET.to_owned()], pairs: None };
     let known = BTreeMap::from([("acme".to_owned(), acme), ("globex".to_owned(), Tenant::default())]);
     Tenants { known, header: header.map(str::to_owned), metrics: true }
 }

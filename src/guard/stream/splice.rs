@@ -48,6 +48,13 @@ impl StreamGuard {
         Some(said).filter(|said| !said.trim().is_empty())
     }
 
+    /// What each choice's answer came to, where it was remembered.
+    pub fn answers(&self) -> Vec<(u32, String)> {
+        let lanes = self.lanes.keys().filter(|lane| lane.channel == Channel::Content);
+        let choices: BTreeSet<u32> = lanes.map(|lane| lane.choice).collect();
+        choices.into_iter().filter_map(|choice| Some((choice, self.said(choice)?))).collect()
+    }
+
     /// Whether a choice was cut off at the token limit.
     pub fn is_truncated(&self, choice: u32) -> bool {
         self.truncated.contains(&choice)

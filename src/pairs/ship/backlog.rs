@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
@@ -46,8 +47,31 @@ pub(super) struct Backlog {
     held: Option<File>,
     /// Files that nobody writes to any more; they never change again.
     sealed: HashSet<String>,
-    /// How far the sink has come, also where the disk does not take the note.
-    reached: HashMap<String, u64>,
+    /// How far each sink has come, also where the disk does not take the notes.
+    reached: Positions,
+}
+
+/// How far the sinks of one process have come, by sink and file, in bytes. A full disk takes no notes; without these, every
+/// sink would wait for the others' and no file would ever go.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Positions(Arc<Mutex<HashMap<(String, String), u64>>>);
+
+impl Positions {
+    fn of(&self, sink: &str, file: &str) -> u64 {
+        let positions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        positions.get(&(sink.to_owned(), file.to_owned())).copied().unwrap_or(0)
+    }
+
+    fn set(&self, sink: &str, file: &str, bytes: u64) {
+        let mut positions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        positions.insert((sink.to_owned(), file.to_owned()), bytes);
+    }
+
+    /// Forgets a sink's files that are gone.
+    fn retain(&self, sink: &str, files: &HashSet<String>) {
+        let mut positions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        positions.retain(|(of, file), _| of != sink || files.contains(file));
+    }
 }
 
 /// What there is to ship.
@@ -60,7 +84,7 @@ pub(super) struct View {
 }
 
 impl Backlog {
-    pub(super) fn new(config: &Config, sink: &str) -> Self {
+    pub(super) fn new(config: &Config, sink: &str, reached: &Positions) -> Self {
         Self {
             dir: config.dir.clone(),
             after: config.after_shipping,
@@ -68,7 +92,7 @@ impl Backlog {
             sinks: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
             held: None,
             sealed: HashSet::new(),
-            reached: HashMap::new(),
+            reached: reached.clone(),
         }
     }
 
@@ -116,7 +140,7 @@ impl Backlog {
             remove(&self.dir.join(note))?;
         }
         self.sealed.retain(|name| names.contains(name));
-        self.reached.retain(|name, _| names.contains(name));
+        self.reached.retain(&self.sink, &names);
         view.files.sort_by(|a, b| (&a.stem, a.kind).cmp(&(&b.stem, b.kind)));
         Ok(view)
     }
@@ -135,8 +159,7 @@ impl Backlog {
             }
         }
         let (len, sealed) = (std::fs::metadata(&path)?.len(), self.sealed.contains(name));
-        let noted = noted(&self.dir, name, &self.sink);
-        let from = noted.max(self.reached.get(name).copied().unwrap_or(0)).min(len);
+        let from = self.position(&self.sink, name).min(len);
         if from == len {
             if sealed {
                 self.finish(name, len)?;
@@ -150,14 +173,14 @@ impl Backlog {
 
     /// Notes that the sink has confirmed so much of a file.
     pub(super) fn reached(&mut self, file: &Waiting, bytes: u64) -> io::Result<()> {
-        self.reached.insert(file.name.clone(), bytes);
+        self.reached.set(&self.sink, &file.name, bytes);
         if file.sealed && bytes == file.len { self.finish(&file.name, bytes) } else { self.note(&file.name, bytes) }
     }
 
     /// A file that this sink has: once all have it, it goes.
     fn finish(&mut self, name: &str, len: u64) -> io::Result<()> {
         let others = self.sinks.iter().filter(|sink| **sink != self.sink);
-        if !others.into_iter().all(|sink| noted(&self.dir, name, sink) == len) {
+        if !others.into_iter().all(|sink| self.position(sink, name) == len) {
             return if noted(&self.dir, name, &self.sink) == len { Ok(()) } else { self.note(name, len) };
         }
         let path = self.dir.join(name);
@@ -170,6 +193,11 @@ impl Backlog {
         }
         // A process that ends here leaves the notes to whoever looks next.
         self.sinks.iter().try_for_each(|sink| remove(&self.dir.join(format!("{name}.{sink}.at"))))
+    }
+
+    /// How far a sink has come in a file, by what is noted and by what this process knows.
+    fn position(&self, sink: &str, name: &str) -> u64 {
+        noted(&self.dir, name, sink).max(self.reached.of(sink, name))
     }
 
     fn note(&self, name: &str, bytes: u64) -> io::Result<()> {

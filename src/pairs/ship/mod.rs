@@ -62,7 +62,7 @@ impl Sinks {
         metrics: Arc<Metrics>,
     ) -> Result<Self, SinkError> {
         config::check_names(&config.sinks)?;
-        let mut shippers = Vec::new();
+        let (mut shippers, reached) = (Vec::new(), backlog::Positions::default());
         for (at, sink) in config.sinks.iter().enumerate() {
             let place = config::Place(at);
             let destination = match (&sink.parquet, &sink.nats) {
@@ -71,7 +71,7 @@ impl Sinks {
                 _ => return Err(place.error("", "expected one of `parquet` and `nats`")),
             };
             metrics.pairs_shipped(&sink.name, 0, 0);
-            shippers.push((Backlog::new(config, &sink.name), destination));
+            shippers.push((Backlog::new(config, &sink.name, &reached), destination));
         }
         Ok(Self { shippers, metrics: Some(metrics) })
     }

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime};
 
-use super::backlog::Lines;
+use super::backlog::{Lines, Positions};
 use super::*;
 use crate::pairs::draft::tests::{draft, refused};
 use crate::pairs::{AfterShipping, Reading, Row, Spool, files};
@@ -49,7 +49,7 @@ fn config(dir: &Path, sinks: &[&str]) -> Config {
 }
 
 fn shipper(config: &Config, at: usize, destination: Destination, metrics: &Arc<Metrics>) -> Shipper {
-    let backlog = Backlog::new(config, &config.sinks[at].name);
+    let backlog = Backlog::new(config, &config.sinks[at].name, &Positions::default());
     Shipper { backlog, destination, metrics: Arc::clone(metrics), healthy: true }
 }
 
@@ -390,4 +390,32 @@ fn mistakes_name_their_key() {
         let told = made.unwrap_err();
         assert!(told.starts_with(begins), "{told}");
     }
+}
+
+/// A full disk takes no notes of how far a sink is; the files that all sinks have must go all the same, or it stays full.
+#[test]
+fn files_go_though_nothing_can_be_noted() {
+    let root = tempfile::tempdir().unwrap();
+    let config = config(&root.path().join("spool"), &["lake", "stream"]);
+    let metrics = metrics();
+    spooled(&config, 0..9, &metrics);
+    let files = names(&config.dir);
+    for file in &files {
+        for sink in ["lake", "stream"] {
+            std::fs::create_dir(config.dir.join(format!("{file}.{sink}.new"))).unwrap();
+        }
+    }
+    let reached = Positions::default();
+    let mut shippers: Vec<Shipper> = (0..2)
+        .map(|at| {
+            let mut shipper = shipper(&config, at, scripted(true, Vec::new()).0, &metrics);
+            shipper.backlog = Backlog::new(&config, &config.sinks[at].name, &reached);
+            shipper
+        })
+        .collect();
+    for _ in 0..2 * files.len() * 9 {
+        shippers.iter_mut().for_each(|shipper| drop(block_on(shipper.round())));
+    }
+    let left: Vec<String> = names(&config.dir).into_iter().filter(|name| name.ends_with(".jsonl")).collect();
+    assert_eq!(left, Vec::<String>::new());
 }

@@ -140,7 +140,7 @@ async fn a_blocked_answer_is_an_unpaired_row_with_tags() {
         let reply = running.client().post("/v1/chat/completions", chat(text, false)).await;
         assert_eq!(reply.json()["choices"][0]["finish_reason"], "content_filter");
     }
-    let series = r#"wardline_pairs_capped_total{policy="test",principle="word"}"#;
+    let series = r#"wardline_pairs_capped_total{cap="principle",policy="test",principle="word"}"#;
     running.wait_for(series, 2.0).await;
     running.wait_for(r#"wardline_pairs_sampled_total{sink="spool"}"#, 2.0).await;
     let mut rows = running.rows();

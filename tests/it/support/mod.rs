@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use wardline::api::Dialect;
 use wardline::gateway::{self, Content, Gateway, RolloutConfig, Rollouts};
 use wardline::guard::{self, Guards, PatternSet};
-use wardline::pairs::{self, Spool};
+use wardline::pairs::{self, Feedback, Seal, Spool};
 use wardline::policy::{self, Known, KnownLabel, Makers, Store};
 use wardline::server::{self, Server};
 use wardline::telemetry::Metrics;
@@ -58,6 +58,7 @@ pub(crate) struct Setup {
     pub(crate) content: Content,
     pub(crate) rollout_memory: usize,
     pub(crate) tenants: policy::Tenants,
+    pub(crate) feedback: Option<pairs::feedback::Config>,
 }
 
 impl Setup {
@@ -76,6 +77,7 @@ impl Setup {
             content: Content::None,
             rollout_memory: Rollouts::MEMORY,
             tenants: policy::Tenants::default(),
+            feedback: None,
         }
     }
 }
@@ -146,6 +148,8 @@ impl Running {
             .map(|(name, dialect, aside)| provider_of((name, dialect, aside), &setup, upstream, &metrics))
             .into(),
             pairs: Some(Spool::start(&spool, Arc::clone(&metrics)).unwrap()),
+            seal: Seal::of(b"a secret of the tests").unwrap(),
+            feedback: setup.feedback.as_ref().map(Feedback::new),
             redaction: PatternSet::compile(&entities, &[]).unwrap(),
             rollouts,
             metrics,
