@@ -604,8 +604,8 @@ fn a_mistake_in_a_condition_is_pointed_at_inside_of_it() {
     for (when, place, snippet) in [
         (
             "    when: stage == \"input\" && orign == \"user\"\n",
-            "policies/default.yaml:19:30: rules[0].when: unknown name `orign`",
-            "   |\n19 |     when: stage == \"input\" && orign == \"user\"\n   |                              ^^^^^\n",
+            "policies/default.yaml:19:31: rules[0].when: unknown name `orign`",
+            "   |\n19 |     when: stage == \"input\" && orign == \"user\"\n   |                               ^^^^^\n",
         ),
         (
             "    when: 'tenant == \"acma\"'\n",

@@ -126,9 +126,9 @@ async fn a_rule_looks_where_its_condition_holds() {
     let short = send("other", asked("m", "A needle.")).await;
     assert!(short.text().contains("A needle."), "short answers are not looked at: {}", short.text());
     send("other", asked("m", "A needle in a haystack, and quite a lot of hay around it.")).await;
-    let sent = upstream.requests();
-    assert!(sent[sent.len() - 2].json()["messages"][0]["content"] == "A needle.");
-    assert!(sent[sent.len() - 1].json()["messages"][0]["content"].as_str().unwrap().starts_with("A [word] in"));
+    let requests = upstream.requests();
+    assert!(requests[requests.len() - 2].json()["messages"][0]["content"] == "A needle.");
+    assert!(requests[requests.len() - 1].json()["messages"][0]["content"].as_str().unwrap().starts_with("A [word] in"));
 }
 
 #[tokio::test]
