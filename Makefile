@@ -10,7 +10,7 @@ RUNTIME := .ort/libonnxruntime.so
 RELEASE := target/release/wardline
 
 .PHONY: help run build ort test fmt clippy doc unit sdk-test deploy-test bench bench-quick tools deny clean \
-        models models-venv models-eval sieve pairs-proof pairs-durability lime-record fuzz sdk-matrix
+        models models-next models-venv models-eval sieve pairs-proof pairs-durability lime-record fuzz sdk-matrix
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -81,27 +81,35 @@ DATA ?= $(error say where the rows are: make $@ DATA=/path/to/data)
 WORK ?= $(CURDIR)/.venv/models-work
 PY := $(CURDIR)/.venv/models/bin/python
 # Threads that wait for work without spinning: tenfold faster where other work shares the cores.
-models models-eval: export OMP_WAIT_POLICY := passive
-models models-eval: export GOMP_SPINCOUNT := 0
+models models-next models-eval: export OMP_WAIT_POLICY := passive
+models models-next models-eval: export GOMP_SPINCOUNT := 0
 
 models-venv: ## The training environment, pinned (about 6 GB)
 	@[ -x $(PY) ] || python3.11 -m venv .venv/models
 	.venv/models/bin/pip install --quiet --require-hashes -r models/requirements.txt
 
-# The weights that the present ones continue: the first revision, as it was committed.
+# The present weights: what they continue (the first revision, as it was committed) and the recipe that made them.
 FIRST := a32f7d3bb7d2a0442478b4ef2ec42126848fb9ef
+RECIPE := 13d96d2
 
-models: models-venv ## Train, export and measure the weights: make models DATA=DIR (about 70 minutes on 2 cores)
-	mkdir -p $(WORK)/first
+models: models-venv ## Train, export and measure the present weights: make models DATA=DIR (about 70 minutes on 2 cores)
+	mkdir -p $(WORK)/first $(WORK)/recipe
 	for file in model.int8.onnx manifest.json; do git show $(FIRST):models/guard/$$file > $(WORK)/first/$$file || exit 1; done
-	cd models && $(PY) train.py --data $(DATA) --work $(WORK)/stage3 --init $(WORK)/first/model.int8.onnx \
+	git archive $(RECIPE) models | tar -x -C $(WORK)/recipe
+	cd $(WORK)/recipe/models && $(PY) train.py --data $(DATA) --work $(WORK)/stage3 --init $(WORK)/first/model.int8.onnx \
 	  --rate 1.5e-4 --head-rate 5e-4 --seed 11 --examples 120000 --minutes 53
-	cd models && $(PY) develop.py --data $(DATA) --work $(WORK)/stage3
-	cd models && $(PY) export.py --data $(DATA) --work $(WORK)/stage3 --out guard --cap 300
+	cd $(WORK)/recipe/models && $(PY) develop.py --data $(DATA) --work $(WORK)/stage3
+	cd $(WORK)/recipe/models && $(PY) export.py --data $(DATA) --work $(WORK)/stage3 --out $(CURDIR)/models/guard --cap 300
+	cd models && $(PY) sieve.py --data $(DATA) --out guard
 	cd models && $(PY) evaluate.py --data $(DATA) --model guard --fp32 $(WORK)/stage3/model.fp32.onnx --record
 
 sieve: models-venv ## Train the cheap first stage: make sieve DATA=DIR (4 minutes); needs no weights
 	cd models && $(PY) sieve.py --data $(DATA) --out guard
+
+models-next: models-venv ## Train and export what comes after the present weights, into WORK: make models-next DATA=DIR
+	cd models && $(PY) train.py --data $(DATA) --work $(WORK)/stage4 --init guard/model.int8.onnx \
+	  --rate 1.5e-4 --head-rate 5e-4 --seed 12 --examples 170000 --minutes 58
+	cd models && $(PY) export.py --data $(DATA) --work $(WORK)/stage4 --out $(WORK)/guard --cap 300
 
 models-eval: models-venv ## Measure the committed weights: make models-eval DATA=DIR (about 2 minutes)
 	cd models && $(PY) evaluate.py --data $(DATA) --model guard

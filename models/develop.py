@@ -70,7 +70,9 @@ def main() -> None:
     old = np.arange(len(examples)) < known
     benign = np.array([cal.benign_for_attack(e) for e in examples]) & old
     harmless = np.array([cal.benign_for_harm(e) for e in examples]) & old
-    weight_a, weight_h = (cal.population([e for e, k in zip(examples, keep, strict=True) if k]) for keep in (benign, harmless))
+    weight_a, weight_h = (
+        cal.population([e for e, k in zip(examples, keep, strict=True) if k], head) for keep, head in ((benign, "attack"), (harmless, "harm"))
+    )
     cut_a, cut_h = (cal.quantile_threshold(s[k], 0.01, w) for s, k, w in ((attack, benign, weight_a), (five, harmless, weight_h)))
     groups = np.array([e.group for e in examples])
     lines = []

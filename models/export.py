@@ -52,12 +52,17 @@ def validation(data: Path, seed: int, per_group: int = 60, cap: int = 500) -> li
     out: list[Example] = []
     for pool in (pool for name, pool in mixture.pools.items() if not name.startswith("scarce/")):
         out += rng.sample(pool, min(cap, len(pool)))
-    return out + mixture.generated(per_group)
+    out += mixture.generated(per_group)
+    # Enough tool results and answers for thresholds of their own.
+    out += [e for name in ("gen/documents", "gen/answers") for _ in range(4 * per_group) if (e := mixture.draw(name)) is not None]
+    return list({(e.text, e.group): e for e in out}.values())
 
 
-def torch_logits(model: Guard, texts: list[str], tokenizer: Any) -> list[tuple[Array, Array]]:
-    """fp32 logits of every window, batched by length."""
+def torch_logits(model: Guard, texts: list[str], tokenizer: Any, first: list[int] | None = None) -> list[tuple[Array, Array]]:
+    """fp32 logits of every window, batched by length; ``first`` puts a token of each text's own before its windows."""
     parts = [(len(ids), t, ids) for t, e in enumerate(tokenizer.encode_batch(texts, add_special_tokens=False)) for ids in windows(e.ids)]
+    if first is not None:
+        parts = [(n + 1, t, [ids[0], first[t], *ids[1:]]) for n, t, ids in parts]
     order = sorted(range(len(parts)), key=lambda i: parts[i][0])
     found: list[tuple[Array, Array] | None] = [None] * len(parts)
     with torch.no_grad():
@@ -162,18 +167,39 @@ def thresholds(examples: list[Example], scores: Array) -> dict[str, dict[str, di
         return float(np.ceil(min(value, 0.9998) * 1e4 + 1) / 1e4)
 
     ordinary = [i for i, e in enumerate(examples) if cal.benign_for_attack(e)]
-    benign, share = scores[ordinary], cal.population([examples[i] for i in ordinary])
+    benign, share = scores[ordinary], cal.population([examples[i] for i in ordinary], "attack")
     made: dict[str, dict[str, dict[str, float]]] = {"prompt_attack": {}, "harm": {}}
     for name in ("injection", "jailbreak", "attack"):
         column = benign[:, LABELS.index(f"prompt_attack.{name}")]
         made["prompt_attack"][name] = {k: up(max(cal.FLOOR, cal.quantile_threshold(column, r, share))) for k, r in cal.RATES.items()}
     keep = [i for i, e in enumerate(examples) if cal.benign_for_harm(e)]
     harmless = scores[keep, LABELS.index("harm.hate") :]
-    weight = cal.population([examples[i] for i in keep])
+    weight = cal.population([examples[i] for i in keep], "harm")
     for key, rate in cal.RATES.items():
         for name, value in zip(CATEGORIES, cal.shared_thresholds(harmless, rate, weight), strict=True):
             made["harm"].setdefault(name, {})[key] = up(value)
     return made
+
+
+def by_origin(examples: list[Example], scores: Array, limits: dict[str, Any]) -> dict[str, Any]:
+    """What the shared thresholds flag of the benign texts of each origin, and the attack thresholds that the origin would have of its own."""
+    out: dict[str, Any] = {}
+    column = scores[:, LABELS.index("prompt_attack.attack")]
+    harm = scores[:, LABELS.index("harm.hate") :]
+    for origin in ("user", "tool_result", "output"):
+        mine = [i for i, e in enumerate(examples) if cal.origin_of(e) == origin]
+        quiet, harmless = [i for i in mine if cal.benign_for_attack(examples[i])], [i for i in mine if cal.benign_for_harm(examples[i])]
+        weight, weight_h = (cal.population([examples[i] for i in rows], head) for rows, head in ((quiet, "attack"), (harmless, "harm")))
+        found: dict[str, Any] = {"benign_attack": len(quiet), "benign_harm": len(harmless)}
+        for key, rate in cal.RATES.items():
+            cut = np.array([limits["harm"][c][key] for c in CATEGORIES])
+            found[key] = {
+                "attack_flagged": round(float(weight[column[quiet] >= limits["prompt_attack"]["attack"][key]].sum()), 4),
+                "harm_flagged": round(float(weight_h[(harm[harmless] >= cut).any(axis=1)].sum()), 4),
+                "attack_threshold_of_its_own": round(float(max(cal.FLOOR, cal.quantile_threshold(column[quiet], rate, weight))) + 1e-4, 4),
+            }
+        out[origin] = found
+    return out
 
 
 def val_metrics(examples: list[Example], scores: Array, limits: dict[str, Any]) -> dict[str, Any]:
@@ -183,7 +209,7 @@ def val_metrics(examples: list[Example], scores: Array, limits: dict[str, Any]) 
     p = scores[real][:, LABELS.index("prompt_attack.attack")]
     out: dict[str, Any] = {"prompt_attack.attack": {
         "auroc": round(auroc(p, positive), 4), "recall_fpr_1": round(float((p[positive] >= limits["prompt_attack"]["attack"]["fpr_1"]).mean()), 4),
-        "ece": round(cal.expected_calibration_error(p, positive.astype(float)), 4),
+        "ece": round(cal.expected_calibration_error(p, positive.astype(float)), 4), "reliability": cal.reliability(p, positive.astype(float)),
     }}  # fmt: skip
     for j, name in enumerate(CATEGORIES):
         rows = [i for i, e in enumerate(examples) if e.harm_weight[j] >= 0.3 and not e.group.startswith("gen/")]
@@ -191,14 +217,22 @@ def val_metrics(examples: list[Example], scores: Array, limits: dict[str, Any]) 
         out[f"harm.{name}"] = {
             "auroc": round(auroc(s, y), 4),
             "recall_fpr_1": round(float((s[y] >= limits["harm"][name]["fpr_1"]).mean()), 4),
-            "ece": round(cal.expected_calibration_error(s, y.astype(float)), 4),
-        }
+            "ece": round(cal.expected_calibration_error(s, y.astype(float)), 4), "reliability": cal.reliability(s, y.astype(float)),
+        }  # fmt: skip
     return {
-        "val": out,
+        "val": out, "by_origin": by_origin(examples, scores, limits),
         "val_rows": len(examples),
         "val_benign_attack": sum(map(cal.benign_for_attack, examples)),
         "val_benign_harm": sum(map(cal.benign_for_harm, examples)),
     }
+
+
+def carry(path: Path, manifest: dict[str, Any]) -> None:
+    """Keep what an earlier manifest says beyond the weights: further files of the folder and further fields."""
+    if path.exists():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        manifest |= {k: v for k, v in earlier.items() if k not in manifest}
+        manifest["files"] |= {k: v for k, v in earlier["files"].items() if k not in manifest["files"]}
 
 
 def main() -> None:
@@ -254,6 +288,7 @@ def main() -> None:
         "thresholds": limits, "self_test": tests, "training": training, "metrics": val_metrics(examples, scores, limits),
     }  # fmt: skip
     args.out.mkdir(parents=True, exist_ok=True)
+    carry(args.out / "manifest.json", manifest)
     staging = Path(tempfile.mkdtemp(dir=args.out.parent, prefix=".staging-"))
     for path in (int8, args.work / "tokenizer.json"):
         shutil.copyfile(path, staging / path.name)

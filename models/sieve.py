@@ -171,7 +171,7 @@ def bounds(examples: list[Example], found: NDArray[np.float64], miss: float) -> 
         share = np.cumsum(weight[order]) / weight.sum()
         limit = float(found[positive, h][order][int(np.searchsorted(share, miss, side="right"))])
         benign = [i for i, e in enumerate(examples) if (cal.benign_for_attack(e) if h == 0 else cal.benign_for_harm(e))]
-        population = cal.population([examples[i] for i in benign])
+        population = cal.population([examples[i] for i in benign], "attack" if h == 0 else "harm")
         facts.append({
             "positives": len(positive), "missed": int((found[positive, h] < limit).sum()), "benign": len(benign),
             "cleared": round(float(population[found[benign, h] < limit].sum()), 4),

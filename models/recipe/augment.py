@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import random
+import re
 
 LEET = {"a": "4@", "e": "3", "i": "1!", "o": "0", "s": "5$", "t": "7", "l": "1", "b": "8", "g": "9"}
 NEIGHBOURS = {
@@ -80,7 +82,30 @@ def shouting(text: str, rng: random.Random) -> str:
     return text.upper() + rng.choice(["", "!", "!!!", "!?"])
 
 
-KINDS = (leet, leet, leet, typos, typos, typos, spaced, spaced, squeezed, decorated, look_alikes, shouting)
+def half_read(text: str, rng: random.Random) -> str:
+    """Leet as the normaliser gives it back: words that are mostly letters are read again, with l and i taken for each other."""
+    words = []
+    for word in leet(text, rng).split(" "):
+        if 2 * sum(c.isalpha() for c in word) >= len(word):
+            one = "i" if rng.random() < 0.8 else "l"
+            word = word.translate(str.maketrans({"4": "a", "@": "a", "3": "e", "1": one, "!": "i", "0": "o", "5": "s", "$": "s", "7": "t", "8": "b", "9": "g"}))
+        words.append(word)
+    return " ".join(words)
+
+
+def backwards(text: str, rng: random.Random) -> str:
+    """Each word from its end, or the whole text."""
+    return text[::-1] if rng.random() < 0.25 else " ".join(w[::-1] for w in text.split(" "))
+
+
+def rot13(text: str, rng: random.Random) -> str:
+    """The alphabet turned by thirteen, sometimes only in part: where the normaliser is not sure it leaves a sentence alone."""
+    return " ".join(codecs.encode(w, "rot13") for w in text.split(" ")) if rng.random() < 0.7 else "".join(
+        codecs.encode(part, "rot13") if rng.random() < 0.6 else part for part in re.split(r"(?<=[.!?:\n])", text)
+    )
+
+
+KINDS = (leet, leet, leet, half_read, half_read, typos, typos, typos, spaced, spaced, squeezed, decorated, look_alikes, shouting, backwards, backwards, backwards, rot13, rot13)
 
 
 def obfuscate(text: str, rng: random.Random) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -76,14 +77,20 @@ def benign_for_attack(example: Example) -> bool:
 # "none" rows that are no evidence of harmlessness: labels that hang on unreadable emoji, "not sexist" (but perhaps hateful
 # otherwise), answers to jailbreaks.
 UNSURE = {"harm/hatemoji", "harm/edos_sexism", "harm/gptfuzz_responses", "attack/edos_posts", "attack/harmful_no_technique"}
-# Texts chosen or written because they are close to harm or to an attack; ordinary traffic is not made of them.
-CONTESTED = {
-    *("harm/tdavidson_tweets", "harm/toxigen_annotated", "harm/surge_toxicity"),
-    *("gen/polite", "gen/self_harm_safe", "gen/sexual_safe", "gen/violence_safe"),
+# Real posts that were chosen because they are close to harm: ordinary traffic is not made of them.
+CONTESTED = {"harm/tdavidson_tweets", "harm/toxigen_annotated", "harm/surge_toxicity"}
+# Generated texts that were written because they are close to harm, or to an attack.
+CLOSE_TO_HARM = {
+    *("gen/polite", "gen/self_harm_safe", "gen/sexual_safe", "gen/violence_safe", "gen/danger", "gen/contrast_ok"),
     *("gen/self_harm_calm", "gen/sexual_calm", "gen/violence_calm", "gen/harassment_calm", "gen/hate_calm"),
-    *("gen/trigger", "gen/near_miss"),
 }
-CONTESTED_SHARE = 0.1
+CLOSE_TO_ATTACK = {"gen/trigger", "gen/near_miss", "gen/small_talk_close", "gen/documents_close", "gen/heap", "gen/appended_ok"}
+# What the thresholds take ordinary traffic to be made of. Contested posts and generated look-alikes are counted apart: a model tells generated
+# texts apart more easily, so that in one heap they would leave real posts their whole share of the alarms.
+SHARES = {
+    "attack": {"real": 0.7, "generated": 0.2, "close": 0.1},
+    "harm": {"real": 0.6, "generated": 0.3, "contested": 0.05, "close": 0.05},
+}
 FLOOR = 0.25
 """No threshold below this calibrated probability, however quiet val is."""
 
@@ -93,13 +100,29 @@ def benign_for_harm(example: Example) -> bool:
     return not any(example.harm) and example.attack == 0 and min(example.harm_weight) >= 0.4 and example.group not in UNSURE
 
 
-def population(examples: Sequence[Example]) -> Array:
-    """Weights of the benign texts: contested ones make up a tenth."""
-    contested = np.array([e.group in CONTESTED for e in examples])
-    n, k = len(examples), int(contested.sum())
-    if k in (0, n):
-        return np.full(n, 1.0 / n)
-    return np.where(contested, CONTESTED_SHARE / k, (1 - CONTESTED_SHARE) / (n - k))
+def origin_of(example: Example) -> str:
+    """Where a text of this group would come from, in the words of a policy."""
+    if example.group == "gen/answers" or example.group.endswith("_answers"):
+        return "output"
+    inside = ("attack/bipia", "gen/documents", "gen/documents_close", "gen/injection_hidden", "gen/bipia_hidden")
+    return "tool_result" if example.group in inside else "user"
+
+
+def stratum(example: Example, head: str) -> str:
+    """The part of ordinary traffic that a benign text stands for."""
+    if head == "harm" and example.group in CONTESTED:
+        return "contested"
+    if example.group in (CLOSE_TO_HARM if head == "harm" else CLOSE_TO_ATTACK):
+        return "close"
+    return "generated" if example.group.startswith("gen/") else "real"
+
+
+def population(examples: Sequence[Example], head: str) -> Array:
+    """Weights of the benign texts, which sum to one: those of a stratum share what it has alike."""
+    names = [stratum(e, head) for e in examples]
+    counts = Counter(names)
+    whole = sum(SHARES[head][n] for n in counts)
+    return np.array([SHARES[head][n] / whole / counts[n] for n in names])
 
 
 def quantile_threshold(scores: Array, rate: float, weight: Array | None = None) -> float:
@@ -134,3 +157,10 @@ def expected_calibration_error(p: Array, y: Array, bins: int = 10) -> float:
     """Mean gap between confidence and frequency over equal-width bins."""
     which = np.minimum((p * bins).astype(int), bins - 1)
     return float(sum(abs(p[which == b].mean() - y[which == b].mean()) * (which == b).mean() for b in range(bins) if (which == b).any()))
+
+
+def reliability(p: Array, y: Array, bins: int = 10) -> list[tuple[int, float, float]]:
+    """For each filled bin of equal width: rows, mean probability, share of positives."""
+    which = np.minimum((p * bins).astype(int), bins - 1)
+    rows = [which == b for b in range(bins)]
+    return [(int(k.sum()), round(float(p[k].mean()), 3), round(float(y[k].mean()), 3)) for k in rows if k.any()]

@@ -21,6 +21,8 @@ class Documents:
         self.phrases = Grammar({"name": NAMES, "city": CITIES, "w": WORDS}, rng, held_out)
         self.everyday = Grammar(load("everyday"), rng, held_out)
         self.trigger = Grammar(load("trigger"), rng, held_out)
+        self.close = False
+        """Whether the last document or small talk was made of words of an attack."""
         self.kinds = [
             self.tool_json,
             self.tool_list,
@@ -277,9 +279,11 @@ class Documents:
 
     def benign(self) -> str:
         """Any benign document, sometimes with a harmless instruction or trigger words in it."""
+        self.close = False
         if self.rng.random() < 0.16:
             return self.system_prompt()
         draw = self.rng.random()
+        self.close = draw < 0.22
         extra = self.trigger.slot("trigger") if draw < 0.22 else self.everyday.slot("everyday") if draw < 0.34 else None
         return self.rng.choice(self.kinds)(extra)
 
@@ -295,7 +299,8 @@ class Documents:
         """A harmless sentence in one of many languages."""
         lists, close = load("small_talk"), load("foreign_near")
         language = self.rng.choice([*(k for k in lists if not k.startswith("fill_")), "de", "de", "de", "de", "fr", "es"])
-        source = close if language in close and self.rng.random() < 0.4 else lists
+        self.close = language in close and self.rng.random() < 0.4
+        source = close if self.close else lists
         text = self.phrases.choose(source[language])
         context = load("foreign").get(f"{language}_context")
         if context and self.rng.random() < 0.35:

