@@ -28,7 +28,7 @@ FOREIGN = {
     "process_max_fds": "gauge", "process_threads": "gauge",
 }
 KINDS = {"counter": "counter", "hist": "histogram", "int_gauges": "gauge", "gauge_vec": "gauge",
-         "int_gauge": "gauge", "gauge": "gauge"}
+         "int_gauge": "gauge", "gauge": "gauge", "plain_counter": "counter"}
 # Words that queries select on; every other label gets one made-up value.
 WORDS = {"code": ["200", "502"], "action": ["allow", "block"], "mode": ["enforce", "shadow"],
          "disposition": ["open", "closed"]}
