@@ -39,5 +39,6 @@ pub use sample::sampled;
 pub use seal::{Seal, SealError, Unsealed};
 pub use select::{LeftOut, Selection};
 pub use ship::{NatsConfig, ParquetConfig, Shipping, SinkConfig, SinkError, Sinks};
+pub(crate) use spool::file::whole_lines;
 pub use spool::{AfterShipping, Config, Spool, SpoolError};
 pub use stats::Stats;

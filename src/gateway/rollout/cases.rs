@@ -3,11 +3,12 @@
 //! system had not written yet.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::guard::Case;
+use crate::pairs::whole_lines;
 
 /// The file that grows, and the one before it.
 const NAMES: [&str; 2] = ["cases.jsonl", "cases.1.jsonl"];
@@ -26,7 +27,8 @@ impl Cases {
     pub(super) fn open(dir: &Path, max_bytes: u64) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let mut file = append_to(&dir.join(NAMES[0]))?;
-        let bytes = whole_lines(&mut file)?;
+        let len = file.metadata()?.len();
+        let bytes = whole_lines(&mut file, len)?;
         file.set_len(bytes)?;
         Ok(Self { dir: dir.to_owned(), most: max_bytes / 2, file, bytes })
     }
@@ -57,23 +59,6 @@ impl Cases {
 
 fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)
-}
-
-/// Where the last whole line ends.
-fn whole_lines(file: &mut File) -> io::Result<u64> {
-    const STEP: u64 = 64 << 10;
-    let mut end = file.metadata()?.len();
-    while end > 0 {
-        let start = end.saturating_sub(STEP);
-        let mut block = Vec::new();
-        file.seek(SeekFrom::Start(start))?;
-        file.take(end - start).read_to_end(&mut block)?;
-        if let Some(newline) = memchr::memrchr(b'\n', &block) {
-            return Ok(start + newline as u64 + 1);
-        }
-        end = start;
-    }
-    Ok(0)
 }
 
 #[cfg(test)]

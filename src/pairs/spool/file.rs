@@ -145,8 +145,8 @@ pub(in crate::pairs) fn repair_file(path: &Path) -> io::Result<Standing> {
     Ok(if whole == 0 { Standing::Empty { torn } } else { Standing::Sealed { torn } })
 }
 
-/// Where the last whole line ends.
-fn whole_lines(file: &mut File, len: u64) -> io::Result<u64> {
+/// Where the last whole line of a file ends.
+pub(crate) fn whole_lines(file: &mut File, len: u64) -> io::Result<u64> {
     const STEP: u64 = 64 << 10;
     let mut end = len;
     while end > 0 {
