@@ -33,6 +33,9 @@ pub(super) struct Request {
     /// A header that the client sends.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Also show all that the policy says, what it inherits put in, and where each line is written.
+    #[arg(long)]
+    full: bool,
 }
 
 fn header(written: &str) -> Result<(HeaderName, HeaderValue), String> {
@@ -61,8 +64,14 @@ pub(super) fn run(config: &Path, request: &Request) -> Result<(), Failed> {
     if let Some(tenant) = tenant {
         let _ = writeln!(text, "tenant {tenant}");
     }
+    for base in file.bases() {
+        let _ = writeln!(text, "extends {}", base.display());
+    }
     for rule in &policy.rules {
         let _ = writeln!(text, "  {} {} ({})", rule.id, rule.action.as_str(), rule.mode.as_str());
+    }
+    if request.full {
+        let _ = write!(text, "\n{}", file.resolved());
     }
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))
 }

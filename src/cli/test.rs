@@ -23,6 +23,8 @@ struct Run {
 
 struct Case {
     name: String,
+    /// Where it is written: in the policy's file, or in one that it builds on.
+    path: String,
     line: u64,
     proof: Proof,
 }
@@ -35,18 +37,26 @@ pub(super) fn run(config: &Path, policies: &[PathBuf], junit: Option<&Path>) -> 
     let prove = proving(&config)?;
     let mut runs = Vec::new();
     for file in files(&config, policies, &known(models.labels(), &config))? {
-        let lines: Vec<u64> = (0..file.tests.len()).map(|test| file.line_of(test)).collect();
+        let places: Vec<(String, u64)> = (0..file.tests.len())
+            .map(|test| file.place_of(test))
+            .map(|(path, line)| (path.display().to_string(), line))
+            .collect();
         let path = file.path.display().to_string();
         let view = armed(file, &models)?;
         let started = Instant::now();
         let proofs = prove(&view, &view.tests).map_err(|reason| Failed::Ran(format!("{path}: {reason}")))?;
-        let case = |((test, line), proof): ((&Test, u64), Proof)| Case { name: test.name.clone(), line, proof };
+        let case = |((test, (path, line)), proof): ((&Test, (String, u64)), Proof)| Case {
+            name: test.name.clone(),
+            path,
+            line,
+            proof,
+        };
         runs.push(Run {
             path,
             policy: view.policy.name.clone(),
             revision: view.policy.revision.clone(),
             took: started.elapsed(),
-            cases: view.tests.iter().zip(lines).zip(proofs).map(case).collect(),
+            cases: view.tests.iter().zip(places).zip(proofs).map(case).collect(),
         });
     }
     if let Some(path) = junit {
@@ -86,7 +96,7 @@ fn told(runs: &[Run], colour: bool) -> String {
                     "  {}  {}\n        {}:{}: {failure}",
                     painted("1;31", "FAIL"),
                     case.name,
-                    run.path,
+                    case.path,
                     case.line
                 ),
             };
@@ -118,7 +128,7 @@ fn junit_report(runs: &[Run]) -> String {
                 "    <testcase classname=\"{}\" name=\"{}\" file=\"{}\" line=\"{}\" time=\"{:.3}\"",
                 escaped(&run.policy),
                 escaped(&case.name),
-                escaped(&run.path),
+                escaped(&case.path),
                 case.line,
                 case.proof.took.as_secs_f64()
             );
@@ -158,6 +168,7 @@ mod tests {
     fn runs() -> Vec<Run> {
         let case = |name: &str, line, failure: Option<&str>| Case {
             name: name.to_owned(),
+            path: "p/x.yaml".to_owned(),
             line,
             proof: Proof { failure: failure.map(str::to_owned), took: Duration::from_millis(12) },
         };

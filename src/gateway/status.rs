@@ -13,10 +13,11 @@ use crate::policy::{Asking, Key, Rollout};
 impl Gateway {
     /// Which policy a request would get, for operators; `None` if the question is not understood. The query may have
     /// `route`, `model`, `key_hash` (hex digits of the key's SHA-256: a key itself has no place in an address), `tenant`,
-    /// and `header.NAME`, each written as it is, without percent signs.
+    /// and `header.NAME`, each written as it is, without percent signs; with `full=true`, the answer holds all that the
+    /// policy says, what it inherits put in, and where each line is written.
     pub fn resolve(&self, query: &str) -> Option<String> {
         let mut asking = Asking::default();
-        let mut headers = HeaderMap::new();
+        let (mut headers, mut full) = (HeaderMap::new(), false);
         for (name, value) in query
             .split('&')
             .filter(|part| !part.is_empty())
@@ -28,6 +29,7 @@ impl Gateway {
                 "route" => asking.route = value,
                 "model" => asking.model = value,
                 "key_hash" => asking.key = Some(Key::Hashed(value)),
+                "full" => full = value == "true",
                 "tenant" => asking.tenant = Some(self.policies.tenants().named(value)?),
                 _ => {
                     let name = HeaderName::try_from(name.strip_prefix("header.")?).ok()?;
@@ -39,13 +41,16 @@ impl Gateway {
         asking.headers = Some(&headers);
         let (_, line) = self.policies.chosen(&asking);
         let snapshot = self.policies.select(&asking);
-        let page = json!({
+        let mut page = json!({
             "policy": snapshot.policy.name,
             "revision": snapshot.policy.revision,
             "tenant": asking.tenant,
             "chosen_by": line.map_or("policies.active".to_owned(), |line| format!("policies.select[{line}]")),
             "rules": snapshot.policy.rules.iter().map(|rule| &rule.id).collect::<Vec<_>>(),
         });
+        if full {
+            page["resolved"] = json!(self.policies.resolved(&snapshot.policy.name));
+        }
         Some(format!("{page:#}\n"))
     }
 

@@ -12,11 +12,12 @@ use super::checked::{
 };
 use super::constitution;
 use super::embedded::{self, Test};
+use super::inherit::{Gathered, gather};
 use super::render::one_line;
 use super::rollout::{self, Plan};
 use super::rules::Rules;
 use super::schema;
-use crate::yaml::{self, Problem, Source, Spanned, expected};
+use crate::yaml::{Composed, Problem, Source, Spanned, expected};
 
 /// What a file without a mistake comes to.
 pub(super) struct Compiled {
@@ -25,16 +26,18 @@ pub(super) struct Compiled {
     pub(super) tests: Vec<(Location, Test)>,
     /// With the place of the policy that it names.
     pub(super) rollout: Option<(Location, Plan)>,
+    /// What the file was put together from, if it builds on another.
+    pub(super) composed: Option<Composed>,
 }
 
 /// Checks one file against what is known. All mistakes that can be told apart are told at once.
 pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Compiled, Vec<Problem>> {
-    let source = Source { path, text };
-    let file = yaml::parse::<schema::File>(text).map_err(|error| vec![unreadable(source, &error)])?;
+    let Gathered { file, composed } = gather(path, text)?;
+    let source = composed.as_ref().map_or(Source::of(path, text), Source::composed);
     let mut found = Vec::new();
     let name = keep(name(source, file.name.as_ref()), &mut found);
     let constitution = constitution::check(source, file.constitution.as_ref(), &mut found);
-    let rules = rules(source, &file.rules, &constitution, known, &mut found);
+    let rules = rules(source, file.rules.as_deref(), &constitution, known, &mut found);
     let respond = keep(respond(source, file.respond), &mut found);
     let stream = keep(stream(source, &file.stream), &mut found);
     let revise = keep(revise(source, &file.revise, known), &mut found);
@@ -68,15 +71,7 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Compiled
         models,
     };
     let sealed = policy.sealed().map_err(|error| vec![source.problem(Location::UNKNOWN, error.to_string())])?;
-    Ok(Compiled { policy: sealed, tests, rollout })
-}
-
-fn unreadable(source: Source<'_>, error: &serde_saphyr::Error) -> Problem {
-    let mut problem = source.unreadable(error);
-    if let serde_saphyr::Error::SerdeMissingField { field: "rules", .. } = error.without_snippet() {
-        problem.message.push_str(" (write `rules: []` for a policy without guards)");
-    }
-    problem
+    Ok(Compiled { policy: sealed, tests, rollout, composed })
 }
 
 impl Source<'_> {
@@ -103,7 +98,8 @@ impl Source<'_> {
         let mut seen: Vec<&Spanned<String>> = Vec::new();
         for name in names {
             if let Some(first) = seen.iter().find(|first| first.value == name.value) {
-                let message = format!("{what} `{}` is already on line {}", name.value, first.referenced.line());
+                let (_, line) = self.written_at(first.referenced);
+                let message = format!("{what} `{}` is already on line {line}", name.value);
                 return Err(self.problem(name.referenced, message));
             }
             seen.push(name);
@@ -167,11 +163,17 @@ fn name(source: Source<'_>, written: Option<&Spanned<String>>) -> Result<String,
 
 fn rules(
     source: Source<'_>,
-    written: &[Spanned<schema::Rule>],
+    written: Option<&[Spanned<schema::Rule>]>,
     constitution: &Constitution,
     known: &Known,
     found: &mut Vec<Problem>,
 ) -> Vec<Rule> {
+    let Some(written) = written else {
+        let message = "missing field `rules` (write `rules: []` for a policy without guards)";
+        let message = if source.is_empty() { "the file is empty" } else { message };
+        found.push(source.problem(Location::UNKNOWN, message));
+        return Vec::new();
+    };
     keep(source.unique("rule", written.iter().map(|rule| &rule.value.id)), found);
     let rules = Rules { source, known, principles: &constitution.principles };
     written.iter().filter_map(|rule| keep(rules.check(&rule.value), found)).collect()

@@ -226,7 +226,8 @@ fn prose(source: Source<'_>, named: &Spanned<String>) -> Result<String, Problem>
         let message = format!("expected the name of a `*.md` or `*.txt` file beside this one, found `{}`", named.value);
         return Err(source.problem(named.referenced, message));
     }
-    let path = source.path.parent().unwrap_or(Path::new("")).join(path);
+    let (own, _) = source.written_at(named.referenced);
+    let path = own.parent().unwrap_or(Path::new("")).join(path);
     let text = yaml::text_of(&path)
         .map_err(|error| source.problem(named.referenced, format!("{}: {error}", path.display())))?;
     let text = paragraphs(&text);

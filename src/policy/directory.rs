@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::error::PolicyError;
+use super::inherit::reach;
 
 /// The directory's `*.yaml` and `*.yml` files by name. Hidden ones (editors, and `..data` of a mounted `ConfigMap`) are not policies.
 pub(super) fn policy_files(dir: &Path) -> Result<Vec<PathBuf>, PolicyError> {
@@ -32,11 +33,16 @@ fn is_prose(path: &Path) -> bool {
 /// What tells one state of a file from another without reading it: path, inode, length, time of change.
 pub(super) type Seen = (PathBuf, u64, u64, i64, i64);
 
+/// The directories whose files have a say in the policies of `dir`, that one first.
+pub(super) fn reach_of(dir: &Path) -> Vec<PathBuf> {
+    reach(dir, policy_files(dir).unwrap_or_default())
+}
+
 /// Through links, so that a swapped `..data` shows. A directory that cannot be read looks empty, as one without policies.
-pub(super) fn look(dir: &Path) -> Vec<Seen> {
-    let files = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>).unwrap_or_default();
-    let mut files: Vec<PathBuf> =
-        files.into_iter().map(|entry| entry.path()).filter(|path| is_policy(path) || is_prose(path)).collect();
+pub(super) fn look(dirs: &[PathBuf]) -> Vec<Seen> {
+    let read = |dir| fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>).unwrap_or_default();
+    let files = dirs.iter().flat_map(read).map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = files.filter(|path| is_policy(path) || is_prose(path)).collect();
     files.sort();
     let seen = files.into_iter().filter_map(|path| {
         let file = fs::metadata(&path).ok()?;
@@ -54,6 +60,7 @@ mod tests {
     #[test]
     fn a_look_tells_edits_and_swapped_links_but_not_reading() {
         let dir = tempfile::tempdir().unwrap();
+        let dirs = [dir.path().to_owned()];
         let at = |name: &str| dir.path().join(name);
         for version in ["..1", "..2"] {
             fs::create_dir(at(version)).unwrap();
@@ -61,23 +68,23 @@ mod tests {
         }
         symlink("..1", at("..data")).unwrap();
         symlink("..data/default.yaml", at("default.yaml")).unwrap();
-        let first = look(dir.path());
+        let first = look(&dirs);
         assert_eq!(first.len(), 1);
         fs::read(at("default.yaml")).unwrap();
-        assert_eq!(look(dir.path()), first);
+        assert_eq!(look(&dirs), first);
 
         symlink("..2", at("..data_tmp")).unwrap();
         fs::rename(at("..data_tmp"), at("..data")).unwrap();
-        let second = look(dir.path());
+        let second = look(&dirs);
         assert_ne!(second, first);
 
         fs::write(at("default.yaml"), "rules:  []\n").unwrap();
-        let third = look(dir.path());
+        let third = look(&dirs);
         assert_ne!(third, second);
         fs::write(at("prose.md"), "Be kind.\n").unwrap();
-        assert_ne!(look(dir.path()), third);
+        assert_ne!(look(&dirs), third);
         fs::remove_file(at("prose.md")).unwrap();
         fs::remove_file(at("default.yaml")).unwrap();
-        assert_eq!(look(dir.path()), Vec::new());
+        assert_eq!(look(&dirs), Vec::new());
     }
 }

@@ -10,7 +10,7 @@ use super::directory::policy_files;
 use super::embedded::{Proof, Test};
 use super::error::PolicyError;
 use super::rollout::Plan;
-use crate::yaml::{self, Problem, Source};
+use crate::yaml::{self, Composed, Node, Problem, Source};
 
 /// A policy file without a mistake.
 #[derive(Clone, Debug)]
@@ -28,6 +28,7 @@ pub struct PolicyFile {
     /// Where each test begins.
     places: Vec<Location>,
     text: String,
+    composed: Option<Composed>,
 }
 
 impl PolicyFile {
@@ -45,17 +46,17 @@ impl PolicyFile {
     /// # Errors
     /// It has mistakes.
     pub fn of_text(path: &Path, text: &str, known: &Known) -> Result<Self, PolicyError> {
-        let Compiled { policy, tests, rollout } = compile(path, text, known).map_err(PolicyError::Files)?;
+        let Compiled { policy, tests, rollout, composed } = compile(path, text, known).map_err(PolicyError::Files)?;
         let (places, tests) = tests.into_iter().unzip();
         let (rollout_place, rollout) = rollout.map_or((Location::UNKNOWN, None), |(place, plan)| (place, Some(plan)));
         let (path, text) = (path.to_owned(), text.to_owned());
-        Ok(Self { path, policy, tests, rollout, rollout_place, places, text })
+        Ok(Self { path, policy, tests, rollout, rollout_place, places, text, composed })
     }
 
     /// Every policy of a directory, by file name.
     ///
     /// # Errors
-    /// Any file that cannot be read, the mistakes of all that have some, or two of one name.
+    /// Any file that cannot be read, the mistakes of all that have some (those of a base once), or two of one name.
     pub fn read_all(dir: &Path, known: &Known) -> Result<Vec<Self>, PolicyError> {
         let mut found: Vec<Self> = Vec::new();
         let mut problems = Vec::new();
@@ -69,22 +70,41 @@ impl PolicyFile {
                 Err(other) => return Err(other),
             }
         }
-        if problems.is_empty() { Ok(found) } else { Err(PolicyError::Files(problems)) }
+        if problems.is_empty() { Ok(found) } else { Err(PolicyError::Files(once(problems))) }
     }
 
-    /// The line of a test, counted from 1.
-    pub fn line_of(&self, test: usize) -> u64 {
-        self.places.get(test).map_or(1, |place| place.line().max(1))
+    /// The file and the line, counted from 1, in which a test is written.
+    pub fn place_of(&self, test: usize) -> (&Path, u64) {
+        self.source().written_at(self.places.get(test).copied().unwrap_or(Location::UNKNOWN))
+    }
+
+    /// The files that this one builds on, nearest first.
+    pub fn bases(&self) -> impl Iterator<Item = &Path> {
+        self.composed.iter().flat_map(Composed::others)
+    }
+
+    /// All that holds, as one policy file: what it and its bases say, and on each line a comment with the place where
+    /// that is written.
+    pub fn resolved(&self) -> String {
+        match (&self.composed, Node::read(&self.text, 0)) {
+            (Some(composed), _) => composed.told(),
+            (None, Some(root)) => Composed::of(&root, vec![(self.path.clone(), self.text.clone())]).told(),
+            (None, None) => self.text.clone(),
+        }
+    }
+
+    fn source(&self) -> Source<'_> {
+        self.composed.as_ref().map_or(Source::of(&self.path, &self.text), Source::composed)
     }
 
     /// A mistake at a place in the file.
     pub(super) fn problem(&self, place: Location, message: impl Into<String>) -> Problem {
-        Source { path: &self.path, text: &self.text }.problem(place, message)
+        self.source().problem(place, message)
     }
 
     /// What the tests that failed say, each with its place; one proof a test.
     pub fn failures(&self, proofs: &[Proof]) -> Vec<Problem> {
-        let source = Source { path: &self.path, text: &self.text };
+        let source = self.source();
         let told = self.tests.iter().zip(&self.places).zip(proofs).filter_map(|((test, place), proof)| {
             let failure = proof.failure.as_ref()?;
             Some(source.problem(*place, format!("test `{}` failed: {failure}", test.name)))
@@ -95,5 +115,21 @@ impl PolicyFile {
 
 fn named_twice(path: &Path, other: &Path) -> Problem {
     let message = format!("{} has the same name: keep one of the two", other.display());
-    Source { path, text: "" }.problem(Location::UNKNOWN, message)
+    Source::of(path, "").problem(Location::UNKNOWN, message)
+}
+
+/// A mistake in a base is told as that file's own, if it is a policy too, and else for the first that builds on it.
+fn once(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| problem.inherited_by.is_some());
+    let mut told: Vec<Problem> = Vec::new();
+    for problem in problems {
+        let same = |other: &Problem| {
+            let place = |of: &Problem| (of.line, of.column, std::fs::canonicalize(&of.file).ok());
+            place(other) == place(&problem) && other.message == problem.message
+        };
+        if problem.inherited_by.is_none() || !told.iter().any(same) {
+            told.push(problem);
+        }
+    }
+    told
 }

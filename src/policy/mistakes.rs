@@ -553,7 +553,7 @@ fn broken_yaml() {
 fn a_document_that_is_no_policy() {
     for (text, told) in [
         ("", "1:1: the file is empty"),
-        ("# nothing\n", "2:1: the file is empty"),
+        ("# nothing\n", "1:1: the file is empty"),
         ("name: default\n", "1:1: missing field `rules` (write `rules: []` for a policy without guards)"),
         ("rules:\n", "1:6: rules: expected a list (`[a, b]`, or lines that start with `- `)"),
         ("- id: a\n", "1:1: expected a mapping (`{ key: value }`, or lines of `key: value`)"),

@@ -16,6 +16,9 @@ mod directory;
 mod embedded;
 mod error;
 mod file;
+mod inherit;
+#[cfg(test)]
+mod inherit_tests;
 #[cfg(test)]
 mod mistakes;
 mod render;

@@ -14,7 +14,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::{
     Action, Annotate, Consent, Disclose, InputBlock, InputMode, Mode, OnError, OnStream, OutputBlock, PromptAs,
-    ReplayedBlock, Role, constitution, embedded, rollout,
+    ReplayedBlock, Role, constitution, embedded, inherit, rollout,
 };
 use crate::api::Origin;
 use crate::yaml::{Spanned, schema_of};
@@ -32,7 +32,7 @@ pub fn json_schema() -> serde_json::Value {
 /// Constitution, rules and settings of one policy. The file's name is the policy's.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a policy: a mapping with at least `rules`")]
-#[schemars(rename = "Policy")]
+#[schemars(rename = "Policy", extend("anyOf" = [{"required": ["rules"]}, {"required": ["extends"]}]))]
 pub(super) struct File {
     /// By default the file's stem; if written it must be the same.
     #[serde(default, deserialize_with = "written")]
@@ -41,6 +41,17 @@ pub(super) struct File {
     /// For people.
     #[serde(default)]
     pub(super) description: String,
+    /// The file that this one builds on, by its path relative to this one. What is written here is put over what stands
+    /// there: rules, principles and perspectives by `id`, cases by `prompt`, tests by `name`, each in the place of the one
+    /// that it replaces, new ones behind the others (a principle behind those of its authority); the sections
+    /// `constitution`, `inject`, `respond`, `stream`, `revise`, `pairs` and `judge` member by member; anything else as a
+    /// whole. `name` and `rollout` are not inherited. A base that is no policy by itself lies in another directory.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(regex(pattern = r"^[^/].*\.ya?ml$"))]
+    pub(super) extends: Option<Spanned<String>>,
+    /// What of the base does not hold here.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) remove: Option<Spanned<inherit::Remove>>,
     /// What every request is told before anything else.
     #[serde(default, deserialize_with = "written")]
     pub(super) constitution: Option<Spanned<constitution::Written>>,
@@ -51,8 +62,9 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) input: InputMode,
     /// Who judges which texts, and what a hit leads to. Has to be written, even when empty: a policy without guards is a
-    /// choice, not an oversight.
-    pub(super) rules: Vec<Spanned<Rule>>,
+    /// choice, not an oversight. With `extends`, those of the base hold if it is left out.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) rules: Option<Vec<Spanned<Rule>>>,
     /// What a blocked client sees.
     #[serde(default)]
     pub(super) respond: Respond,

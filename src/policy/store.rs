@@ -1,5 +1,6 @@
 //! The policy in force: one snapshot, swapped whole, and how the last reload went.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -9,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::checked::{Known, Policy};
-use super::directory::{Seen, look};
+use super::directory::{Seen, look, reach_of};
 use super::embedded::{Proof, Test};
 use super::error::PolicyError;
 use super::file::PolicyFile;
@@ -23,7 +24,7 @@ use crate::telemetry::{Metrics, ReloadOutcome};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A directory of `*.yaml` files, one policy each.
+    /// A directory of `*.yaml` files, one policy each. Files elsewhere that these build on are watched too.
     pub dir: PathBuf,
     /// The policy of every request that no line of `select` takes.
     pub active: String,
@@ -145,6 +146,8 @@ pub struct Store<A> {
     /// The directory just before it was first read: where a watch takes up.
     at_opening: Vec<Seen>,
     current: ArcSwap<InForce<A>>,
+    /// What each policy in force comes to with its bases, for operators.
+    resolved: Mutex<BTreeMap<String, String>>,
     /// Held for a whole reload, so that two of them cannot overtake each other.
     reloading: Mutex<()>,
     last: Mutex<LastReload>,
@@ -156,7 +159,7 @@ impl<A> Store<A> {
     /// # Errors
     /// Any mistake in any file, a missing active policy, or one that cannot be armed or fails its tests.
     pub fn open(config: &Config, known: Known, metrics: Arc<Metrics>, makers: Makers<A>) -> Result<Self, PolicyError> {
-        let at_opening = look(&config.dir);
+        let at_opening = look(&reach_of(&config.dir));
         if let Some((key, reason)) = config.tenants.mistake() {
             return Err(PolicyError::Tenants { key, reason });
         }
@@ -166,7 +169,7 @@ impl<A> Store<A> {
                 return Err(PolicyError::Select { line, key, reason });
             }
         }
-        let (in_force, _) = made(config, &known, &makers, &metrics, None)?;
+        let (in_force, _, resolved) = made(config, &known, &makers, &metrics, None)?;
         let last = LastReload { at: SystemTime::now(), outcome: ReloadOutcome::Applied, problems: Vec::new() };
         let store = Self {
             config: config.clone(),
@@ -175,6 +178,7 @@ impl<A> Store<A> {
             metrics,
             at_opening,
             current: ArcSwap::from_pointee(in_force),
+            resolved: Mutex::new(resolved),
             reloading: Mutex::new(()),
             last: Mutex::new(last),
         };
@@ -240,6 +244,12 @@ impl<A> Store<A> {
         Arc::clone(self.current.load().named(name))
     }
 
+    /// All that a policy in force says, those that it builds on put in, as one file; a comment on each line says where it
+    /// is written.
+    pub fn resolved(&self, name: &str) -> Option<String> {
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
     /// Reads the directory again. What is sound and new is in force when this returns; of anything else the log tells,
     /// and nothing changes. Does file I/O: not for a thread that serves requests.
     pub fn reload(&self) -> ReloadOutcome {
@@ -270,7 +280,9 @@ impl<A> Store<A> {
 
     fn replace(&self) -> Result<ReloadOutcome, PolicyError> {
         let before = self.current.load_full();
-        let (in_force, changed) = made(&self.config, &self.known, &self.makers, &self.metrics, Some(&before))?;
+        let (in_force, changed, resolved) =
+            made(&self.config, &self.known, &self.makers, &self.metrics, Some(&before))?;
+        *self.resolved.lock().unwrap_or_else(PoisonError::into_inner) = resolved;
         if !changed {
             return Ok(ReloadOutcome::Unchanged);
         }
@@ -317,7 +329,7 @@ impl Config {
 }
 
 /// The policies that the configuration names and those that are rolled out over them, made anew where they have changed,
-/// and whether any has. Every file of the directory is checked, so that a mistake shows when it is made and not when the
+/// whether any has, and what each comes to. Every file of the directory is checked, so that a mistake shows when it is made and not when the
 /// policy is chosen.
 fn made<A>(
     config: &Config,
@@ -325,7 +337,7 @@ fn made<A>(
     makers: &Makers<A>,
     metrics: &Metrics,
     before: Option<&InForce<A>>,
-) -> Result<(InForce<A>, bool), PolicyError> {
+) -> Result<(InForce<A>, bool, BTreeMap<String, String>), PolicyError> {
     let files = PolicyFile::read_all(&config.dir, known)?;
     let mut changed = false;
     let mut make = |file: &PolicyFile| {
@@ -357,5 +369,11 @@ fn made<A>(
         rollouts.iter().map(|rollout| (rollout.candidate.policy.name.clone(), rollout.plan.clone())).collect()
     };
     changed |= before.is_some_and(|before| plans(&before.rollouts) != plans(&rollouts));
-    Ok((InForce { policies, rollouts }, changed))
+    let in_force = InForce { policies, rollouts };
+    let resolved = in_force.all().filter_map(|snapshot| {
+        let name = &snapshot.policy.name;
+        Some((name.clone(), files.iter().find(|file| file.policy.name == *name)?.resolved()))
+    });
+    let resolved = resolved.collect();
+    Ok((in_force, changed, resolved))
 }

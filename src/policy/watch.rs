@@ -2,10 +2,11 @@
 //!
 //! The directory is watched, not its files: editors replace a file by renaming another over it, and a mounted
 //! `ConfigMap` changes by one rename of the `..data` link that the files' links go through. Where notifications do not
-//! come (network mounts, no watches left), a look at the files every few seconds finds the change.
+//! come (network mounts, no watches left), a look at the files every few seconds finds the change. Directories of files
+//! that policies build on are watched alike.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use super::directory::{Seen, look};
+use super::directory::{Seen, look, reach_of};
 use super::store::Store;
 
 /// A writer seldom does it in one step: the directory has to be quiet for so long.
@@ -53,28 +54,30 @@ impl<A: Send + Sync + 'static> Store<A> {
     /// The thread cannot be started. A system that cannot notify is no error: the files are looked at instead.
     pub fn watch(self: &Arc<Self>) -> io::Result<Watch> {
         let (signals, received) = mpsc::channel();
-        let notifier = notifier(self.dir(), signals.clone());
+        let mut notifier = Notifier::start(self.dir(), signals.clone());
         let store = Arc::clone(self);
         let seen = store.at_opening().to_vec();
+        notifier.watch(&reach_of(self.dir()));
         let thread = thread::Builder::new().name("policy-watch".to_owned()).spawn(move || {
-            // Notifications come for as long as the notifier lives.
-            let _notifier = notifier;
-            follow(&store, &received, seen);
+            follow(&store, &received, notifier, seen);
         })?;
         Ok(Watch { signals, thread })
     }
 }
 
-fn follow<A>(store: &Store<A>, received: &Receiver<Signal>, mut seen: Vec<Seen>) {
+fn follow<A>(store: &Store<A>, received: &Receiver<Signal>, mut notifier: Notifier, mut seen: Vec<Seen>) {
+    let mut dirs = reach_of(store.dir());
     loop {
         match received.recv_timeout(LOOK_EVERY) {
             Ok(Signal::Changed) if settled(received) => {}
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) if look(store.dir()) == seen => continue,
+            Err(RecvTimeoutError::Timeout) if look(&dirs) == seen => continue,
             Err(RecvTimeoutError::Timeout) => {}
         }
         // Looked at before it is read: what changes in between is found the next time.
-        seen = look(store.dir());
+        dirs = reach_of(store.dir());
+        notifier.watch(&dirs);
+        seen = look(&dirs);
         store.reload();
     }
 }
@@ -95,20 +98,51 @@ fn settled(received: &Receiver<Signal>) -> bool {
     }
 }
 
-fn notifier(dir: &Path, signals: Sender<Signal>) -> Option<RecommendedWatcher> {
-    let told = move |event: notify::Result<notify::Event>| {
-        // An error may hide a change. A gone receiver means that the watch has ended.
-        if event.map_or(true, |event| writes(event.kind)) {
-            let _ = signals.send(Signal::Changed);
+/// Notifications, for as long as it lives.
+struct Notifier {
+    /// None where the system has none to give.
+    watcher: Option<RecommendedWatcher>,
+    watched: Vec<PathBuf>,
+}
+
+impl Notifier {
+    fn start(dir: &Path, signals: Sender<Signal>) -> Self {
+        let told = move |event: notify::Result<notify::Event>| {
+            // An error may hide a change. A gone receiver means that the watch has ended.
+            if event.map_or(true, |event| writes(event.kind)) {
+                let _ = signals.send(Signal::Changed);
+            }
+        };
+        let watcher = notify::recommended_watcher(told)
+            .map_err(
+                |error| tracing::warn!(dir = %dir.display(), %error, "no notifications, looking every 5 s instead"),
+            )
+            .ok();
+        Self { watcher, watched: Vec::new() }
+    }
+
+    /// Watches these directories and no others. One that cannot be watched is tried again the next time, and looked at
+    /// every few seconds meanwhile.
+    fn watch(&mut self, dirs: &[PathBuf]) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for gone in self.watched.extract_if(.., |dir| !dirs.contains(dir)) {
+            // A directory that is no more is not watched any more either.
+            let _ = watcher.unwatch(&gone);
         }
-    };
-    let watching = notify::recommended_watcher(told).and_then(|mut notifier| {
-        notifier.watch(dir, RecursiveMode::NonRecursive)?;
-        Ok(notifier)
-    });
-    watching
-        .map_err(|error| tracing::warn!(dir = %dir.display(), %error, "no notifications, looking every 5 s instead"))
-        .ok()
+        for dir in dirs {
+            if self.watched.contains(dir) {
+                continue;
+            }
+            // The directory of a bare file name is the current one.
+            let path = if dir.as_os_str().is_empty() { Path::new(".") } else { dir.as_path() };
+            match watcher.watch(path, RecursiveMode::NonRecursive) {
+                Ok(()) => self.watched.push(dir.clone()),
+                Err(error) => {
+                    tracing::warn!(dir = %dir.display(), %error, "no notifications, looking every 5 s instead");
+                }
+            }
+        }
+    }
 }
 
 /// Reading is no change; our own reloads read.

@@ -22,7 +22,7 @@ const INDEX: &str = "Wardline admin listener\n\n\
     /readyz   200 when it should get traffic, 503 before that and while draining\n\
     /status   policy, models, upstreams and routes as JSON\n\
     /policies/resolve?route=ROUTE&model=MODEL&key_hash=DIGITS&tenant=NAME&header.NAME=VALUE\n          \
-    which policy a request would get\n";
+    which policy a request would get; with full=true, all that it says and where\n";
 
 /// Serves until its task is dropped.
 pub(super) async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
@@ -70,7 +70,7 @@ fn answer(gateway: &Gateway, method: &Method, uri: &http::Uri) -> Response<Full<
             None => page(
                 StatusCode::BAD_REQUEST,
                 TEXT,
-                "expected route=, model=, key_hash=, tenant= (a known one) or header.NAME=, without percent signs\n",
+                "expected route=, model=, key_hash=, tenant= (a known one), full=true or header.NAME=, without percent signs\n",
             ),
         },
         "/" => page(StatusCode::OK, "text/html; charset=utf-8", gateway.page()),

@@ -8,10 +8,13 @@ mod problem;
 mod read;
 mod schema;
 mod spanned;
+mod tree;
+mod write;
 
 pub use problem::Problem;
-pub(crate) use problem::{Source, expected, ticked};
+pub(crate) use problem::{Source, expected, ticked, value_of};
 pub use read::Unreadable;
 pub(crate) use read::{mistake_with, parse, read, text_of};
 pub(crate) use schema::schema_of;
 pub(crate) use spanned::Spanned;
+pub(crate) use tree::{Composed, Kind, Node};

@@ -8,6 +8,7 @@ use serde_saphyr::granit_parser::{Event, Parser};
 use serde_saphyr::{DefaultMessageFormatter, Error as YamlError, Location, MessageFormatter as _, budget};
 
 use super::spanned::Spanned;
+use super::tree::{At, Composed};
 
 /// One mistake in one file.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Problem {
     pub message: String,
     /// The line with a caret under the place.
     pub snippet: String,
+    /// The file that was asked for, if it is another one that builds on this.
+    pub inherited_by: Option<PathBuf>,
 }
 
 impl fmt::Display for Problem {
@@ -32,7 +35,11 @@ impl fmt::Display for Problem {
         if !self.key.is_empty() {
             write!(out, "{}: ", self.key)?;
         }
-        out.write_str(&self.message)
+        out.write_str(&self.message)?;
+        match &self.inherited_by {
+            Some(path) => write!(out, " (inherited by {})", path.display()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -41,9 +48,38 @@ impl fmt::Display for Problem {
 pub(crate) struct Source<'a> {
     pub(crate) path: &'a Path,
     pub(crate) text: &'a str,
+    composed: Option<&'a Composed>,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// A file by itself.
+    pub(crate) fn of(path: &'a Path, text: &'a str) -> Self {
+        Self { path, text, composed: None }
+    }
+
+    /// A document that was put together from several files.
+    pub(crate) fn composed(composed: &'a Composed) -> Self {
+        Self { path: composed.path(), text: &composed.text, composed: Some(composed) }
+    }
+
+    /// The file and the line, counted from 1, in which something is written.
+    pub(crate) fn written_at(&self, at: Location) -> (&'a Path, u64) {
+        let at = self.at(Meant::Node, at);
+        (at.path, at.line)
+    }
+
+    /// A document that is empty or lacks a field may have no better place than its start.
+    fn at(&self, meant: Meant, at: Location) -> At<'a> {
+        let (line, column) = if at.line() == 0 { (1, 1) } else { (at.line(), at.column()) };
+        let own = || At { path: self.path, text: self.text, line, column, width: width_of(at) };
+        match self.composed {
+            None => own(),
+            // No place at all is the file that was asked for, as a whole.
+            Some(composed) if at.line() == 0 => At { path: self.path, text: composed.own_text(), ..own() },
+            Some(composed) => composed.origin(line, column, meant == Meant::Node).unwrap_or_else(own),
+        }
+    }
+
     /// A mistake that was found after parsing.
     pub(crate) fn problem(&self, at: Location, message: impl Into<String>) -> Problem {
         self.problem_of(Meant::Node, at, message.into())
@@ -57,18 +93,16 @@ impl Source<'_> {
         inside: Range<usize>,
         message: impl Into<String>,
     ) -> Problem {
-        let at = written.referenced;
-        let mut problem = self.problem(at, message);
+        let mut problem = self.problem(written.referenced, message);
+        let At { text, line: top, column: left, .. } = self.at(Meant::Node, written.referenced);
         let before = written.value.get(..inside.start).unwrap_or(&written.value);
         let nth = before.matches('\n').count();
         let in_line = before.rsplit('\n').next().unwrap_or_default();
         let Some(line) = written.value.lines().nth(nth).or(Some("")) else { return problem };
-        let first = usize::try_from(at.line()).unwrap_or(1).saturating_sub(1);
-        let raw: Vec<&str> = self.text.lines().skip(first).collect();
+        let first = usize::try_from(top).unwrap_or(1).saturating_sub(1);
+        let raw: Vec<&str> = text.lines().skip(first).collect();
         let from = raw.first().map_or(0, |raw| {
-            raw.char_indices()
-                .nth(usize::try_from(at.column()).unwrap_or(1).saturating_sub(1))
-                .map_or(raw.len(), |c| c.0)
+            raw.char_indices().nth(usize::try_from(left).unwrap_or(1).saturating_sub(1)).map_or(raw.len(), |c| c.0)
         });
         // In a block the text begins on the line after its sign.
         let rows = [(nth, if nth == 0 { from } else { 0 }), (nth + 1, 0)];
@@ -77,19 +111,24 @@ impl Source<'_> {
             Some((row, raw, from + raw.get(from..)?.find(line)?))
         });
         if let Some((row, raw, start)) = found.filter(|_| !line.is_empty()) {
-            problem.line = at.line() + row as u64;
+            problem.line = top + row as u64;
             problem.column = (raw[..start].chars().count() + in_line.chars().count()) as u64 + 1;
             let width = written.value.get(inside).map_or(1, |part| part.chars().count());
-            problem.snippet = snippet(self.text, problem.line, problem.column, width);
+            problem.snippet = snippet(text, problem.line, problem.column, width);
         }
         problem
+    }
+
+    /// Nothing but blanks and comments.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.text.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#')))
     }
 
     /// A mistake that the parser found.
     pub(crate) fn unreadable(&self, error: &YamlError) -> Problem {
         let error = error.without_snippet();
         let place = error.location().unwrap_or(Location::UNKNOWN);
-        if self.text.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#'))) {
+        if self.is_empty() {
             return self.problem(place, "the file is empty");
         }
         let meant = match error {
@@ -104,22 +143,26 @@ impl Source<'_> {
     pub(crate) fn problem_with(&self, key: &str, message: impl Into<String>) -> Problem {
         let (line, column, width) = place_of(self.text, key);
         let snippet = snippet(self.text, line, column, width);
-        Problem { file: self.path.to_owned(), line, column, key: key.to_owned(), message: message.into(), snippet }
+        let (file, key, message) = (self.path.to_owned(), key.to_owned(), message.into());
+        Problem { file, line, column, key, message, snippet, inherited_by: None }
     }
 
     fn problem_of(&self, meant: Meant, at: Location, message: String) -> Problem {
-        // A document that is empty or lacks a field may have no better place than its start.
-        let (line, column) = if at.line() == 0 { (1, 1) } else { (at.line(), at.column()) };
-        let width = usize::try_from(at.span().len()).unwrap_or(1);
+        let At { path, text, line, column, width } = self.at(meant, at);
         Problem {
-            file: self.path.to_owned(),
+            file: path.to_owned(),
             line,
             column,
-            key: key_at(self.text, line, column, meant),
+            key: key_at(text, line, column, meant),
             message,
-            snippet: snippet(self.text, line, column, width),
+            snippet: snippet(text, line, column, width),
+            inherited_by: (path != self.path).then(|| self.path.to_owned()),
         }
     }
+}
+
+fn width_of(at: Location) -> usize {
+    usize::try_from(at.span().len()).unwrap_or(1)
 }
 
 /// What a place stands for.
@@ -231,6 +274,24 @@ fn place_of(text: &str, key: &str) -> (u64, u64, usize) {
         frames.extend(opened);
     }
     best
+}
+
+/// The word at a key, of a document that may be broken further down.
+pub(crate) fn value_of(text: &str, key: &str) -> Option<String> {
+    let mut frames: Vec<Frame> = Vec::new();
+    let mut key_seen = false;
+    for (event, _) in Parser::new_from_str(text).map_while(Result::ok) {
+        let Some((scalar, opened)) = walk(&mut frames, event) else { continue };
+        if written(&frames) == key {
+            // The key itself comes first, then its value.
+            match scalar {
+                Some(_) if !key_seen => key_seen = true,
+                word => return word,
+            }
+        }
+        frames.extend(opened);
+    }
+    None
 }
 
 /// A collection that the walk is in.

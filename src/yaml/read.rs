@@ -31,13 +31,13 @@ pub enum Unreadable {
 /// Reads one file as one document of the given shape.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Unreadable> {
     let text = text_of(path).map_err(|source| Unreadable::Read { path: path.to_owned(), source })?;
-    parse(&text).map_err(|error| Unreadable::Mistake(Box::new(Source { path, text: &text }.unreadable(&error))))
+    parse(&text).map_err(|error| Unreadable::Mistake(Box::new(Source::of(path, &text).unreadable(&error))))
 }
 
 /// How a mistake at `key` of a file that was read before is told: with place and caret, if the file is still there.
 pub(crate) fn mistake_with(path: &Path, key: &str, message: &str) -> String {
     match text_of(path) {
-        Ok(text) => Unreadable::Mistake(Box::new(Source { path, text: &text }.problem_with(key, message))).to_string(),
+        Ok(text) => Unreadable::Mistake(Box::new(Source::of(path, &text).problem_with(key, message))).to_string(),
         Err(_gone) => format!("{}: {key}: {message}", path.display()),
     }
 }

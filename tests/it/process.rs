@@ -116,6 +116,50 @@ fn a_taken_port_is_told() {
 }
 
 #[test]
+fn resolve_says_who_gets_which_policy_and_where_it_is_written() {
+    let config = CONFIG.replace(
+        "active: test }",
+        "active: test, select: [{ tenants: [acme], policy: team }, { headers: { x-tone: [dry] }, policy: team }, \
+         { keys: [2bb80d537b1da3e3], policy: team }] }\ntenants: { known: { acme: {} }, header: x-tenant }",
+    );
+    let place = Place::with(&config, POLICY);
+    std::fs::write(place.path("policies/team.yaml"), "extends: test.yaml\nrespond: { message: Not here. }\n").unwrap();
+    let resolve = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wardline"));
+        command.args(["policy", "resolve", "--config"]).arg(place.path("wardline.yaml")).args(arguments);
+        let Output { status, stdout, stderr } = command.env("ORT_DISABLE_TELEMETRY", "1").output().unwrap();
+        let text = String::from_utf8([stdout, stderr].concat()).unwrap();
+        (status.code(), text.replace(&format!("{}/", place.0.path().display()), ""))
+    };
+    let (code, text) = resolve(&[]);
+    let revision = text.split(' ').nth(2).unwrap().trim_end_matches(',').to_owned();
+    let expected =
+        format!("test rev {revision}, chosen by policies.active\npolicies/test.yaml\n  mail block (enforce)\n");
+    assert_eq!((code, text), (Some(0), expected));
+    for (arguments, line) in [
+        (&["--tenant", "acme"][..], 0),
+        (&["--header", "x-tenant=acme"], 0),
+        (&["--header", "x-tone=dry"], 1),
+        (&["--key", "secret"], 2),
+        (&["--key-hash", "2bb80d537b1da3e38b"], 2),
+    ] {
+        let (code, text) = resolve(arguments);
+        let chosen = format!("chosen by policies.select[{line}]\npolicies/team.yaml\n");
+        let inherits = "extends policies/test.yaml\n  mail block (enforce)\n";
+        assert!(code == Some(0) && text.starts_with("team rev "), "{arguments:?}: {text}");
+        assert!(text.contains(&chosen) && text.ends_with(inherits), "{arguments:?}: {text}");
+        assert_eq!(text.contains("\ntenant acme\n"), line == 0, "{arguments:?}: {text}");
+    }
+    let (_, text) = resolve(&["--tenant", "acme", "--full"]);
+    let (_, whole) = text.split_once("\n\n").unwrap();
+    let comments: Vec<&str> = whole.lines().map(|line| line.rsplit_once("  # ").unwrap().1).collect();
+    assert_eq!(comments, ["policies/test.yaml:1", "policies/test.yaml:2", "policies/team.yaml:2"], "{whole}");
+    let (code, text) = resolve(&["--tenant", "acma"]);
+    says(&text, &["tenants.known: unknown tenant `acma`", "did you mean `acme`?"]);
+    assert_eq!(code, Some(64));
+}
+
+#[test]
 fn check_says_what_it_found() {
     let place = Place::with(CONFIG, POLICY);
     let Output { status, stdout, .. } = place.command("check").output().unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use wardline::telemetry::ReloadOutcome;
 
-use crate::support::{GUARDED, OPEN, Running, Setup, Step, Upstream, chat, json, sse};
+use crate::support::{Client, GUARDED, OPEN, Running, Setup, Step, Upstream, chat, json, sse};
 
 const CHAT_ANSWER: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"fine"},"finish_reason":"stop"}]}"#;
 
@@ -32,6 +32,40 @@ async fn an_edit_takes_effect_and_a_bad_one_does_not() {
     assert_eq!(client.post("/v1/chat/completions", chat("override", false)).await.status, 400, "the good one stays");
     let problems = running.gateway.policies.last_reload().problems.join("\n");
     assert!(problems.contains("test.yaml:1:") && problems.contains("guard"), "{problems}");
+    tokio::task::spawn_blocking(|| watch.stop()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_edit_of_a_base_elsewhere_takes_effect_and_a_bad_one_does_not() {
+    let upstream = Upstream::start(|_| json(CHAT_ANSWER)).await;
+    let mut setup = Setup::with("extends: shared/base.yaml\n");
+    setup.others = vec![("shared/base".to_owned(), OPEN.to_owned()), ("next/base".to_owned(), OPEN.to_owned())];
+    let running = Running::start(setup, upstream.address).await;
+    let watch = running.gateway.policies.watch().unwrap();
+    let client = running.client();
+    let sent = async || client.post("/v1/chat/completions", chat("override", false)).await.status;
+    assert_eq!(sent().await, 200);
+    let base = running.policy_file().with_file_name("shared/base.yaml");
+    fs::write(&base, GUARDED).unwrap();
+    running.wait_for(r#"wardline_config_reloads_total{result="applied"}"#, 2.0).await;
+    assert_eq!(sent().await, 400);
+    fs::write(&base, GUARDED.replace("action: block", "acton: block")).unwrap();
+    running.wait_for(r#"wardline_config_reloads_total{result="refused"}"#, 1.0).await;
+    let problems = running.gateway.policies.last_reload().problems.join("\n");
+    assert!(problems.contains("shared/base.yaml:7:") && problems.ends_with("test.yaml)"), "{problems}");
+    assert_eq!(sent().await, 400, "the good one stays");
+    // Another base, in a directory that was not watched before; then an edit there.
+    fs::write(running.policy_file(), "extends: next/base.yaml\n").unwrap();
+    running.wait_for(r#"wardline_config_reloads_total{result="applied"}"#, 3.0).await;
+    assert_eq!(sent().await, 200);
+    fs::write(running.policy_file().with_file_name("next/base.yaml"), GUARDED).unwrap();
+    running.wait_for(r#"wardline_config_reloads_total{result="applied"}"#, 4.0).await;
+    assert_eq!(sent().await, 400);
+    let admin = Client::new(running.admin);
+    let page = admin.send(http::Request::get("/policies/resolve?route=chat&full=true"), "").await.json();
+    let resolved = page["resolved"].as_str().unwrap();
+    let rule = resolved.lines().find(|line| line.contains("id: attack")).unwrap();
+    assert!(rule.ends_with("next/base.yaml:7"), "{resolved}");
     tokio::task::spawn_blocking(|| watch.stop()).await.unwrap();
 }
 
@@ -85,8 +119,21 @@ tests:
 /// that were in force.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reloads_under_load_fail_no_request() {
+    reloads_under_load(Setup::with(GUARDED), "test.yaml").await;
+}
+
+/// The same where the policy builds on a file in another directory, and that one is edited.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reloads_of_a_base_under_load_fail_no_request() {
+    let mut setup = Setup::with("extends: shared/base.yaml\nrespond: { message: Not here. }\n");
+    setup.others = vec![("shared/base".to_owned(), GUARDED.to_owned())];
+    reloads_under_load(setup, "shared/base.yaml").await;
+}
+
+async fn reloads_under_load(setup: Setup, edited: &str) {
     let upstream = Upstream::start(|_| json(CHAT_ANSWER)).await;
-    let running = Arc::new(Running::start(Setup::with(GUARDED), upstream.address).await);
+    let running = Arc::new(Running::start(setup, upstream.address).await);
+    let edited = running.policy_file().with_file_name(edited);
     let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut clients = Vec::new();
     for _ in 0..8 {
@@ -111,7 +158,7 @@ async fn reloads_under_load_fail_no_request() {
         } else {
             GUARDED.replace("Be kind.", &format!("Be kind {round} times."))
         };
-        fs::write(running.policy_file(), text).unwrap();
+        fs::write(&edited, text).unwrap();
         let store = Arc::clone(&running.gateway.policies);
         let outcome = tokio::task::spawn_blocking(move || store.reload()).await.unwrap();
         assert_eq!(outcome, if broken { ReloadOutcome::Refused } else { ReloadOutcome::Applied });

@@ -108,7 +108,9 @@ impl Running {
         std::fs::create_dir(&policies).unwrap();
         std::fs::write(policies.join("test.yaml"), &setup.policy).unwrap();
         for (name, text) in &setup.others {
-            std::fs::write(policies.join(format!("{name}.yaml")), text).unwrap();
+            let file = policies.join(format!("{name}.yaml"));
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
         }
         let metrics = Arc::new(Metrics::new().unwrap());
         let gate = Arc::new(classifier::Gate::default());
