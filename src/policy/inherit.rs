@@ -101,7 +101,7 @@ fn beside(path: &Path, name: &str) -> PathBuf {
 }
 
 fn inherited(mut problem: Problem, by: &Path) -> Problem {
-    problem.inherited_by = (problem.file != by).then(|| by.to_owned());
+    problem.inherited_by = (problem.file != by).then(|| Box::new(by.to_owned()));
     problem
 }
 
@@ -170,7 +170,7 @@ fn composed(chain: Vec<Link>) -> Result<Composed, Vec<Problem>> {
             Some(base) => {
                 let removal = Removal { source, own: &own, base: &base };
                 let left = removal.of(link.remove.as_ref().map(|remove| &remove.value), &mut found);
-                put_over(left, own, "")
+                put_over(&left, own, "")
             }
         });
     }
@@ -210,7 +210,7 @@ fn way(section: &str) -> Way {
 }
 
 /// A section of a file over that of its base.
-fn put_over(base: Node, own: Node, section: &str) -> Node {
+fn put_over(base: &Node, own: Node, section: &str) -> Node {
     match (way(section), &base.kind, &own.kind) {
         (Way::Members, Kind::Map(members), Kind::Map(own_members)) => {
             let mut members = members.clone();
@@ -218,7 +218,7 @@ fn put_over(base: Node, own: Node, section: &str) -> Node {
                 let name = key.text().unwrap_or_default().to_owned();
                 let path = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
                 match members.iter_mut().find(|(known, _)| known.text() == Some(&name)) {
-                    Some(known) => *known = (key, put_over(known.1.clone(), value, &path)),
+                    Some(known) => *known = (key, put_over(&known.1, value, &path)),
                     None => members.push((key, value)),
                 }
             }
@@ -277,29 +277,29 @@ impl Removal<'_> {
             ("test", ["", "tests"], "name", tests),
         ] {
             for name in names {
-                base = self.item(base, what, path, by, name).unwrap_or_else(|(base, problem)| {
-                    found.push(problem);
-                    base
-                });
+                match self.item(&base, what, path, by, name) {
+                    Ok(left) => base = left,
+                    Err(problem) => found.push(problem),
+                }
             }
         }
         for setting in settings {
-            base = self.setting(base, setting).unwrap_or_else(|(base, problem)| {
-                found.push(problem);
-                base
-            });
+            match self.setting(&base, setting) {
+                Ok(left) => base = left,
+                Err(problem) => found.push(problem),
+            }
         }
         base
     }
 
     fn item(
         &self,
-        base: Node,
+        base: &Node,
         what: &str,
         [section, list]: [&str; 2],
         by: &str,
         name: &Spanned<String>,
-    ) -> Result<Node, (Node, Problem)> {
+    ) -> Result<Node, Problem> {
         let items = |node: &Node| -> Vec<String> {
             let section = if section.is_empty() { Some(node) } else { node.get(section) };
             let Some(Kind::List(items)) = section.and_then(|of| of.get(list)).map(|list| &list.kind) else {
@@ -307,30 +307,30 @@ impl Removal<'_> {
             };
             items.iter().filter_map(|item| item.get(by)?.text().map(str::to_owned)).collect()
         };
-        let known = items(&base);
+        let known = items(base);
         if !known.contains(&name.value) {
             let told = expected(what, &name.value, known.iter().map(String::as_str));
             let message = format!("the base has no {what} `{}`, {told}", name.value);
-            return Err((base, self.source.problem(name.referenced, message)));
+            return Err(self.source.problem(name.referenced, message));
         }
         if items(self.own).contains(&name.value) {
             let message =
                 format!("{what} `{}` is removed and written in one file: leave one of the two out", name.value);
-            return Err((base, self.source.problem(name.referenced, message)));
+            return Err(self.source.problem(name.referenced, message));
         }
         let path: Vec<&str> = [section, list].into_iter().filter(|part| !part.is_empty()).collect();
-        Ok(edited(base, &path, &|node| {
+        Ok(edited(base.clone(), &path, &|node| {
             let Kind::List(mut items) = node.kind.clone() else { return Some(node) };
             items.retain(|item| item.get(by).and_then(Node::text) != Some(&name.value));
             Some(node.with(Kind::List(items)))
         }))
     }
 
-    fn setting(&self, base: Node, setting: &Spanned<String>) -> Result<Node, (Node, Problem)> {
+    fn setting(&self, base: &Node, setting: &Spanned<String>) -> Result<Node, Problem> {
         let path: Vec<&str> = setting.value.split('.').collect();
-        let there = path.iter().try_fold(&base, |node, part| node.get(part)).is_some();
+        let there = path.iter().try_fold(base, |node, part| node.get(part)).is_some();
         if there && path.len() <= 2 {
-            return Ok(edited(base, &path, &|_| None));
+            return Ok(edited(base.clone(), &path, &|_| None));
         }
         let mut known = Vec::new();
         for (name, value) in base.members() {
@@ -339,7 +339,7 @@ impl Removal<'_> {
         }
         let told = expected("setting", &setting.value, known.iter().map(String::as_str));
         let message = format!("the base does not set `{}`, {told}", setting.value);
-        Err((base, self.source.problem(setting.referenced, message)))
+        Err(self.source.problem(setting.referenced, message))
     }
 }
 

@@ -159,10 +159,25 @@ fn prose_lies_beside_the_file_that_names_it() {
     assert_eq!(reach_of(files.0.path()).len(), 2);
 }
 
-/// Each: what is replaced in one of the two files, and what the report then has.
+/// Each: the file, what is replaced in it, by what, and what the report then has.
+type Case<'a> = (&'a str, &'a str, &'a str, &'a str);
+
+fn each_is_told(cases: &[Case<'_>]) {
+    for (file, from, to, told) in cases {
+        let files = Files::new(&[("shared/base.yaml", BASE), ("child.yaml", CHILD)]);
+        let text = if *file == "child.yaml" { CHILD } else { BASE };
+        assert!(text.contains(from), "{from}");
+        files.write(file, &text.replacen(from, to, 1));
+        let report = files.read("child.yaml").map(|_| ()).unwrap_err();
+        assert!(report.contains(told), "{from} -> {to}\n  expected {told}\n  told     {report}");
+        let inherited = report.lines().next().unwrap().ends_with("(inherited by child.yaml)");
+        assert_eq!(inherited, told.contains("shared/base.yaml:"), "{report}");
+    }
+}
+
 #[test]
-fn mistakes_are_told_where_they_stand() {
-    for (file, from, to, told) in [
+fn mistakes_of_a_file_that_builds_on_another() {
+    each_is_told(&[
         (
             "child.yaml",
             "extends: shared/base.yaml",
@@ -178,13 +193,6 @@ fn mistakes_are_told_where_they_stand() {
         ),
         ("child.yaml", "shared/base.yaml", "shared/base.md", "2:10: extends: expected the path of a `*.yaml` file"),
         ("child.yaml", "shared/base.yaml", "child.yaml", "2:10: extends: a circle: child.yaml extends child.yaml"),
-        (
-            "shared/base.yaml",
-            "name: base",
-            "extends: ../child.yaml",
-            "shared/base.yaml:1:10: extends: a circle: child.yaml extends shared/base.yaml extends shared/../child.yaml \
-             (inherited by child.yaml)",
-        ),
         (
             "child.yaml",
             "[mail is replaced]",
@@ -220,6 +228,32 @@ fn mistakes_are_told_where_they_stand() {
         ),
         ("child.yaml", "id: card,", "id: mail,", "child.yaml:11:11: rules[1].id: rule `mail` is already on line 10"),
         (
+            "child.yaml",
+            "remove: { tests: [mail is replaced],",
+            "remove: {",
+            "shared/base.yaml:27:70: tests[0].expect.action: a hit of rule `mail` leads to `block`, so that no less can be \
+             expected (inherited by child.yaml)",
+        ),
+        (
+            "child.yaml",
+            "rules: [mail] }",
+            "rules: [mial] }",
+            "child.yaml:14:84: tests[0].expect.rules[0]: unknown rule `mial`",
+        ),
+    ]);
+}
+
+#[test]
+fn mistakes_of_a_base_are_told_where_they_stand() {
+    each_is_told(&[
+        (
+            "shared/base.yaml",
+            "name: base",
+            "extends: ../child.yaml",
+            "shared/base.yaml:1:10: extends: a circle: child.yaml extends shared/base.yaml extends shared/../child.yaml \
+             (inherited by child.yaml)",
+        ),
+        (
             "shared/base.yaml",
             "    action: block\n",
             "    actoin: block\n",
@@ -239,29 +273,7 @@ fn mistakes_are_told_where_they_stand() {
             "shared/base.yaml:24:11: revise.rounds: expected a number from",
         ),
         ("shared/base.yaml", "rules:\n", "rules: [\n", "shared/base.yaml:13:"),
-        (
-            "child.yaml",
-            "remove: { tests: [mail is replaced],",
-            "remove: {",
-            "shared/base.yaml:27:70: tests[0].expect.action: a hit of rule `mail` leads to `block`, so that no less can be \
-             expected (inherited by child.yaml)",
-        ),
-        (
-            "child.yaml",
-            "rules: [mail] }",
-            "rules: [mial] }",
-            "child.yaml:14:84: tests[0].expect.rules[0]: unknown rule `mial`",
-        ),
-    ] {
-        let files = Files::new(&[("shared/base.yaml", BASE), ("child.yaml", CHILD)]);
-        let text = if file == "child.yaml" { CHILD } else { BASE };
-        assert!(text.contains(from), "{from}");
-        files.write(file, &text.replacen(from, to, 1));
-        let report = files.read("child.yaml").map(|_| ()).unwrap_err();
-        assert!(report.contains(told), "{from} -> {to}\n  expected {told}\n  told     {report}");
-        let inherited = report.lines().next().unwrap().ends_with("(inherited by child.yaml)");
-        assert_eq!(inherited, told.contains("shared/base.yaml:"), "{report}");
-    }
+    ]);
     let files = Files::new(&[("child.yaml", "extends: shared/base.yaml\n"), ("shared/base.yaml", "description: x\n")]);
     let report = files.read("child.yaml").map(|_| ()).unwrap_err();
     assert!(report.starts_with("error: child.yaml:1:1: missing field `rules`"), "{report}");

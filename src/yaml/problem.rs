@@ -26,7 +26,7 @@ pub struct Problem {
     /// The line with a caret under the place.
     pub snippet: String,
     /// The file that was asked for, if it is another one that builds on this.
-    pub inherited_by: Option<PathBuf>,
+    pub inherited_by: Option<Box<PathBuf>>,
 }
 
 impl fmt::Display for Problem {
@@ -156,7 +156,7 @@ impl<'a> Source<'a> {
             key: key_at(text, line, column, meant),
             message,
             snippet: snippet(text, line, column, width),
-            inherited_by: (path != self.path).then(|| self.path.to_owned()),
+            inherited_by: (path != self.path).then(|| Box::new(self.path.to_owned())),
         }
     }
 }
