@@ -328,6 +328,9 @@ impl Config {
     }
 }
 
+/// What is to be in force, whether any of it has changed, and what each policy comes to, by name.
+type Made<A> = (InForce<A>, bool, BTreeMap<String, String>);
+
 /// The policies that the configuration names and those that are rolled out over them, made anew where they have changed,
 /// whether any has, and what each comes to. Every file of the directory is checked, so that a mistake shows when it is made and not when the
 /// policy is chosen.
@@ -337,7 +340,7 @@ fn made<A>(
     makers: &Makers<A>,
     metrics: &Metrics,
     before: Option<&InForce<A>>,
-) -> Result<(InForce<A>, bool, BTreeMap<String, String>), PolicyError> {
+) -> Result<Made<A>, PolicyError> {
     let files = PolicyFile::read_all(&config.dir, known)?;
     let mut changed = false;
     let mut make = |file: &PolicyFile| {

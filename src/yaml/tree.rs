@@ -2,11 +2,12 @@
 //! and read as one document, and what is wrong in it is told where its author wrote it.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle};
 
-use super::write::write;
+use super::write;
 
 /// More nodes than this, aliases followed, are more than a file may have.
 const MOST: usize = 50_000;
@@ -182,7 +183,7 @@ pub(super) struct At<'a> {
 impl Composed {
     /// The document of a tree whose nodes come from `files`, by their numbers; never without a file.
     pub(crate) fn of(root: &Node, files: Vec<(PathBuf, String)>) -> Self {
-        let (text, marks) = write(root);
+        let (text, marks) = write::write(root);
         Self { text, files, marks }
     }
 
@@ -230,7 +231,8 @@ impl Composed {
             if let Some((path, place)) = first.and_then(|mark| Some((&self.files.get(mark.2.file)?.0, mark.2))) {
                 let path: String = path.display().to_string().chars().filter(|c| !c.is_control()).collect();
                 out.push_str(&" ".repeat(margin.saturating_sub(width(line))));
-                out.push_str(&format!("  # {path}:{}", place.line));
+                // Writing to a String cannot fail.
+                let _ = write!(out, "  # {path}:{}", place.line);
             }
             out.push('\n');
         }

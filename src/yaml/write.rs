@@ -206,8 +206,8 @@ mod tests {
         #[test]
         fn texts_survive(texts in proptest::collection::vec("[ -~\n\t\u{e9}\u{2028}\u{1b}:#'\"\\\\]{0,40}", 1..6)) {
             let written: Vec<String> = texts.iter().map(|text| serde_json::to_string(text).unwrap()).collect();
-            let lines: String = written.iter().map(|text| format!("- {text}\n- a: {text}\n")).collect();
-            same(&lines);
+            let lines: Vec<String> = written.iter().map(|text| format!("- {text}\n- a: {text}\n")).collect();
+            same(&lines.concat());
             same(&format!("[{}]", written.join(", ")));
         }
     }
