@@ -15,7 +15,7 @@
 //! - [`revision`]: critique and revision
 //! - [`pairs`]: preference rows, off the request's way
 //!
-//! Beside it: [`telemetry`] (every metric on one page), [`yaml`] (files that people write), [`eval`] (labelled sets into
+//! Beside it: [`telemetry`] (every metric on one page), [`yaml`] (files that people write), `page` (pages for a browser), [`eval`] (labelled sets into
 //! figures), [`config`] (the process configuration) and [`cli`] (the commands).
 
 pub mod api;
@@ -25,6 +25,7 @@ pub mod config;
 pub mod eval;
 pub mod gateway;
 pub mod guard;
+mod page;
 pub mod pairs;
 pub mod policy;
 pub mod revision;

@@ -148,7 +148,7 @@ fn of_row(seed: u64, row: &Row) -> u64 {
     seed ^ place.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-fn read(files: &[PathBuf]) -> Result<(Vec<Source>, Vec<Row>), Failed> {
+pub(super) fn read(files: &[PathBuf]) -> Result<(Vec<Source>, Vec<Row>), Failed> {
     let (mut sources, mut all) = (Vec::new(), Vec::new());
     for (file, path) in files.iter().enumerate() {
         let (source, rows) = rows::read(path, file).map_err(told)?;

@@ -4,9 +4,11 @@
 //! configuration, policy, model, address, data), and nothing was started.
 
 mod assemble;
+mod calibrate;
 mod check;
 mod demo;
 mod demo_upstream;
+mod diff;
 mod eval;
 mod explain;
 mod health;
@@ -20,6 +22,7 @@ mod render;
 mod resolve;
 mod schema;
 mod serve;
+mod table;
 mod test;
 
 use std::io::Write;
@@ -102,6 +105,10 @@ enum Command {
     },
     /// Have a model compare answers that people have compared, in both orders, and report how far they agree.
     Judge(judge::Arguments),
+    /// Propose thresholds for a policy's rules from labelled texts, and write them into its file.
+    Calibrate(calibrate::Arguments),
+    /// Show what another policy would have decided, on recorded traffic or labelled texts.
+    Diff(diff::Arguments),
     /// Measure the guards on labelled texts (JSON Lines, plain or gzip'd), on the gateway's own path.
     Eval(eval::Arguments),
     /// Show which words of a text pushed its scores (LIME).
@@ -152,6 +159,8 @@ pub fn run() -> ExitCode {
         Command::Render { config, policy, dialect } => render::run(&config, policy, dialect),
         Command::Policy { question: Question::Resolve { config, request } } => resolve::run(&config, &request),
         Command::Schema { of } => schema::run(of),
+        Command::Calibrate(arguments) => calibrate::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Health { admin } => health::run(admin),

@@ -39,7 +39,14 @@ pub(super) struct Loaded {
 }
 
 /// Nobody else asks this classifier, so that it can take enough to keep many workers, or a GPU, busy.
-const PLACES: usize = 4096;
+pub(super) const PLACES: usize = 4096;
+
+/// Lets every classifier of a configuration take so many texts at a time.
+pub(super) fn roomy(config: &mut Config) {
+    let local = config.classifier.iter_mut().map(|classifier| &mut classifier.max_concurrent_requests);
+    let remote = config.classifiers.values_mut().map(|remote| &mut remote.max_concurrent_requests);
+    local.chain(remote).for_each(|places| *places = (*places).max(PLACES));
+}
 
 impl ModelArguments {
     /// Loads, verifies and self-tests the model. Every failure names what to mend.

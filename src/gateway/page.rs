@@ -1,12 +1,12 @@
-//! What is in force, as one self-contained HTML page for operators: no script, nothing loaded from anywhere, no secrets
-//! and no text of requests.
+//! What is in force, as a page for operators: no secrets and no text of requests.
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Gateway;
 use super::rollout::Counts;
-use crate::policy::{Rollout, Selector};
+use crate::page::{escaped, page};
+use crate::policy::{Asking, Rollout, Selector};
 use crate::telemetry::ReloadOutcome;
 
 const STYLE: &str = "\
@@ -25,20 +25,19 @@ impl Gateway {
     /// The page of the admin listener.
     pub fn page(&self) -> String {
         let (ready, state) = if self.ready() { ("good", "takes traffic") } else { ("bad", "takes no traffic") };
-        format!(
-            "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n\
-             <meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-             <meta name=viewport content=\"width=device-width,initial-scale=1\">\n<title>Wardline</title>\n\
-             <style>\n{STYLE}</style>\n<h1>Wardline</h1>\n\
+        let body = format!(
+            "<h1>Wardline</h1>\n\
              <p class=soft>version {version}, <span class={ready}>{state}</span></p>\n\
              <nav><a href=\"/status\">JSON</a><a href=\"/metrics\">metrics</a><a href=\"/policies/resolve?route=chat\">who gets which policy</a></nav>\n\
-             {reload}{force}{choice}{rollouts}</html>\n",
+             {reload}{force}{choice}{tenants}{rollouts}",
             version = env!("CARGO_PKG_VERSION"),
             reload = self.reload_section(),
             force = self.force_section(),
             choice = self.choice_section(),
+            tenants = self.tenant_section(),
             rollouts = self.rollout_section(),
-        )
+        );
+        page("Wardline", STYLE, &body)
     }
 
     fn reload_section(&self) -> String {
@@ -88,6 +87,33 @@ impl Gateway {
         format!(
             "<h2>Who gets which</h2>\n<div class=wide><table><tr><th>line<th>requests<th>policy</tr>\n{rows}\
              <tr><td><code>active</code><td>{rest}<td>{active}</tr>\n</table></div>\n"
+        )
+    }
+
+    /// What each tenant's requests get, where nothing else of them decides.
+    fn tenant_section(&self) -> String {
+        let config = self.policies.config();
+        let rows = config.tenants.known.iter().map(|(name, tenant)| {
+            let (policy, line) = self.policies.chosen(&Asking { tenant: Some(name), ..Asking::default() });
+            let earlier = config.select.iter().enumerate().take(line.unwrap_or(config.select.len()));
+            let may = earlier.filter(|(_, selector)| selector.tenants.is_empty() || selector.tenants.contains(name));
+            let may: Vec<String> = may.map(|(line, _)| format!("<code>select[{line}]</code>")).collect();
+            format!(
+                "<tr><td>{}<td class=n>{}<td>{}<td><code>{}</code><td>{}</tr>\n",
+                escaped(name),
+                tenant.keys.len(),
+                escaped(policy),
+                line.map_or("active".to_owned(), |line| format!("select[{line}]")),
+                may.join(" ")
+            )
+        });
+        let rows: String = rows.collect();
+        if rows.is_empty() {
+            return rows;
+        }
+        format!(
+            "<h2>Tenants</h2>\n<div class=wide><table><tr><th>tenant<th class=n>keys<th>policy<th>line\
+             <th>unless an earlier one takes the request</tr>\n{rows}</table></div>\n"
         )
     }
 
@@ -150,18 +176,4 @@ fn ago(at: SystemTime) -> String {
         _ => format!("{} h ago", seconds / 3600),
     };
     format!("{words} (unix time {unix})")
-}
-
-fn escaped(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-        out
-    })
 }

@@ -78,6 +78,11 @@ impl PolicyFile {
         self.source().written_at(self.places.get(test).copied().unwrap_or(Location::UNKNOWN))
     }
 
+    /// The file's own text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The files that this one builds on, nearest first.
     pub fn bases(&self) -> impl Iterator<Item = &Path> {
         self.composed.iter().flat_map(Composed::others)

@@ -19,6 +19,7 @@ mod file;
 mod inherit;
 #[cfg(test)]
 mod inherit_tests;
+mod levels;
 #[cfg(test)]
 mod mistakes;
 mod render;
@@ -43,6 +44,7 @@ pub use checked::{
 pub use embedded::{Expected, Given, Probe, Proof, Test};
 pub use error::PolicyError;
 pub use file::PolicyFile;
+pub use levels::NewLevel;
 pub use render::tokens;
 pub use rollout::{Assigned, By, Placed, Plan, Rollout, Trial};
 pub use schema::json_schema;

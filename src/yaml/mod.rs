@@ -4,6 +4,7 @@
 //! a mistake, and a file is bounded in size, depth and aliases. What a file means is for the room that reads it. The JSON
 //! Schema that editors complete from is made from the same types that the files are read into.
 
+mod edit;
 mod problem;
 mod read;
 mod schema;
@@ -11,6 +12,7 @@ mod spanned;
 mod tree;
 mod write;
 
+pub(crate) use edit::range_of;
 pub use problem::Problem;
 pub(crate) use problem::{Source, expected, ticked, value_of};
 pub use read::Unreadable;

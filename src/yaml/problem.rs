@@ -295,14 +295,14 @@ pub(crate) fn value_of(text: &str, key: &str) -> Option<String> {
 }
 
 /// A collection that the walk is in.
-enum Frame {
+pub(super) enum Frame {
     Mapping { key: Option<String>, value_next: bool },
     Sequence { items: usize },
 }
 
 /// Goes on by one event. A node gives its word, if it is a scalar, and the frame that it opens, if it is a collection;
 /// whoever walks puts that frame on top.
-fn walk(frames: &mut Vec<Frame>, event: Event<'_>) -> Option<(Option<String>, Option<Frame>)> {
+pub(super) fn walk(frames: &mut Vec<Frame>, event: Event<'_>) -> Option<(Option<String>, Option<Frame>)> {
     let (scalar, opened) = match event {
         Event::MappingStart(..) => (None, Some(Frame::Mapping { key: None, value_next: false })),
         Event::SequenceStart(..) => (None, Some(Frame::Sequence { items: 0 })),
@@ -331,7 +331,7 @@ fn step(frames: &mut [Frame], scalar: Option<&str>) {
     }
 }
 
-fn written(frames: &[Frame]) -> String {
+pub(super) fn written(frames: &[Frame]) -> String {
     let mut path = String::new();
     for frame in frames {
         match frame {

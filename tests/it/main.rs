@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod calibrate;
 mod census;
 mod dialects;
 mod faults;
@@ -25,7 +26,9 @@ mod remote;
 mod responses;
 mod revision;
 mod rollout;
+mod session;
 mod streaming;
 mod strict;
 mod support;
+mod values;
 mod whole;

@@ -1,10 +1,11 @@
-//! An account as one self-contained HTML page: no script, nothing loaded from anywhere.
+//! An account as one page for a browser.
 
 use std::fmt::Write as _;
 
 use super::{Account, largest};
 use crate::classify::Label;
 use crate::classify::explain::Explanation;
+use crate::page::{escaped, page};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1c1e21;--soft:#5d6570;--paper:#fff;--line:#d9dde2;--up:224 106 0;--down:0 110 214}
@@ -27,15 +28,12 @@ pub(super) fn render(account: &Account) -> String {
         let threshold = account.threshold_of(label).map_or(String::new(), |threshold| format!("{threshold:.3}"));
         format!("<tr><td>{}<td class=n>{score:.3}<td class=n>{threshold}</tr>\n", escaped(&label.to_string()))
     });
-    format!(
-        "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n\
-         <meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <meta name=viewport content=\"width=device-width,initial-scale=1\">\n<title>Which words pushed the score</title>\n\
-         <style>\n{STYLE}</style>\n<h1>Which words pushed the score</h1>\n\
+    let body = format!(
+        "<h1>Which words pushed the score</h1>\n\
          <p class=soft>{name} {revision} on {device}; LIME with {samples} samples around {words} different words, \
          seed {seed}; scored as <code>{origin}</code></p>\n\
          <p class=\"soft key\">{up}pushes up {down}pulls down; the stronger, the more colour</p>\n{sections}\n\
-         <h2>All scores</h2>\n<table><tr><th>label<th class=n>score<th class=n>{threshold}</tr>\n{scores}</table>\n</html>\n",
+         <h2>All scores</h2>\n<table><tr><th>label<th class=n>score<th class=n>{threshold}</tr>\n{scores}</table>\n",
         samples = account.settings.samples,
         words = account.words,
         seed = account.settings.seed,
@@ -45,7 +43,8 @@ pub(super) fn render(account: &Account) -> String {
         sections = sections.collect::<String>(),
         threshold = escaped(&account.threshold),
         scores = scores.collect::<String>(),
-    )
+    );
+    page("Which words pushed the score", STYLE, &body)
 }
 
 fn section(account: &Account, label: &Label, score: f32, explanation: &Explanation) -> String {
@@ -88,38 +87,4 @@ fn marked(text: &str, weight: f64, most: f64) -> String {
     let strength = 0.08 + 0.72 * weight.abs() / most;
     let text = escaped(text);
     format!("<mark style=\"background:rgb(var(--{side}) / {strength:.2})\" title=\"{weight:+.4}\">{text}</mark>")
-}
-
-fn escaped(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            // HTML knows no other control characters, and neither does a reader.
-            c if c.is_control() && !matches!(c, '\n' | '\t') => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-        out
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn no_text_becomes_markup(text in "[<>&\"'a-z \u{1}\n]{0,40}") {
-            let out = escaped(&text);
-            let markup = out.contains(['<', '>', '"', '\'', '\u{1}']);
-            prop_assert!(!markup);
-            let back = out.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'");
-            prop_assert_eq!(back.replace("&amp;", "&"), text.replace('\u{1}', "\u{fffd}"));
-        }
-    }
 }
