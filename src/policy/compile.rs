@@ -44,7 +44,8 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Compiled
     let pairs = keep(pairs(source, &file.pairs), &mut found);
     let judge = keep(judge(source, &file.judge, known), &mut found);
     // Which rules there are is known for sure only when each of them is sound.
-    let tests = if found.is_empty() { tests(source, &file.tests, &rules, &mut found) } else { Vec::new() };
+    let tests =
+        if found.is_empty() { tests(source, &file.tests, (&rules, &known.tenants), &mut found) } else { Vec::new() };
     let rollout = file.rollout.as_ref().map(|written| rollout::check(source, name.as_deref(), written)).transpose();
     let rollout = keep(rollout, &mut found).flatten();
     let (Some(name), Some(respond), Some(stream), Some(revise), Some(pairs), Some(judge), true) =
@@ -182,11 +183,12 @@ fn rules(
 fn tests(
     source: Source<'_>,
     written: &[Spanned<embedded::Written>],
-    rules: &[Rule],
+    (rules, tenants): (&[Rule], &[String]),
     found: &mut Vec<Problem>,
 ) -> Vec<(Location, Test)> {
     keep(source.unique("test", written.iter().map(|test| &test.value.name)), found);
-    let checked = |test: &Spanned<embedded::Written>| Ok((test.referenced, embedded::check(source, test, rules)?));
+    let checked =
+        |test: &Spanned<embedded::Written>| Ok((test.referenced, embedded::check(source, test, rules, tenants)?));
     written.iter().filter_map(|test| keep(checked(test), found)).collect()
 }
 

@@ -113,9 +113,9 @@ struct WrittenGiven {
     /// The model that the client names.
     #[serde(default)]
     model: String,
-    /// The tenant's name.
-    #[serde(default)]
-    tenant: String,
+    /// The tenant's name, as the process configuration has it.
+    #[serde(default, deserialize_with = "written")]
+    tenant: Option<Spanned<String>>,
     /// Whether the answer is to be streamed.
     #[serde(default)]
     stream: bool,
@@ -177,7 +177,12 @@ enum Outcome {
 }
 
 /// The first mistake of the test, or the test.
-pub(super) fn check(source: Source<'_>, test: &Spanned<Written>, rules: &[Rule]) -> Result<Test, Problem> {
+pub(super) fn check(
+    source: Source<'_>,
+    test: &Spanned<Written>,
+    rules: &[Rule],
+    tenants: &[String],
+) -> Result<Test, Problem> {
     let name = source.said(&test.value.name)?;
     if name.chars().any(char::is_control) {
         return Err(
@@ -186,13 +191,18 @@ pub(super) fn check(source: Source<'_>, test: &Spanned<Written>, rules: &[Rule])
     }
     let probe = probe(source, test)?;
     let expect = expect(source, &test.value.expect, &probe, rules)?;
-    let given = given(source, &test.value.given)?;
+    let given = given(source, &test.value.given, tenants)?;
     Ok(Test { name, probe, given, expect })
 }
 
-fn given(source: Source<'_>, written: &WrittenGiven) -> Result<Given, Problem> {
+fn given(source: Source<'_>, written: &WrittenGiven, tenants: &[String]) -> Result<Given, Problem> {
     let WrittenGiven { route, model, tenant, stream, tools } = written;
-    let (model, tenant, stream, tools) = (model.clone(), tenant.clone(), *stream, tools.clone());
+    if let Some(tenant) = tenant.as_ref().filter(|tenant| !tenants.contains(&tenant.value)) {
+        let known = expected("tenant", &tenant.value, tenants.iter().map(String::as_str));
+        return Err(source.problem(tenant.referenced, format!("unknown tenant `{}`, {known}", tenant.value)));
+    }
+    let tenant = tenant.as_ref().map(|tenant| tenant.value.clone()).unwrap_or_default();
+    let (model, stream, tools) = (model.clone(), *stream, tools.clone());
     let named = route.as_ref().map_or("chat", |route| route.value.as_str());
     let mut routes = Dialect::ALL.map(Dialect::route).into_iter();
     match (routes.find(|known| *known == named), route) {
