@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
+
 use super::directory::{look, reach_of};
 use super::mistakes::known;
 use super::{Action, PolicyError, PolicyFile};
@@ -62,7 +64,9 @@ impl Files {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("shared")).unwrap();
         let files_of = Self(dir);
-        files.iter().for_each(|(name, text)| files_of.write(name, text));
+        for (name, text) in files {
+            files_of.write(name, text);
+        }
         files_of
     }
 
@@ -301,4 +305,35 @@ fn a_chain_has_an_end() {
     assert!(files.read("p7.yaml").is_ok());
     assert!(files.read("p8.yaml").map(|_| ()).unwrap_err().contains("p1.yaml:1:10: extends: a chain of more than 8"));
     assert!(reach_of(Path::new("/no/such")).len() == 1);
+}
+
+proptest! {
+    /// Neither layout nor comments, and not the file in which it stands, change a byte of what models read.
+    #[test]
+    fn rendering_depends_on_what_is_said_alone(
+        preamble in "[a-z ,.\n]{1,40}",
+        texts in proptest::collection::vec("[a-zé:#' ]{0,20}[a-z]", 1..4),
+        style in "[a-z ]{0,10}[a-z]",
+    ) {
+        let principles: Vec<_> =
+            texts.iter().enumerate().map(|(n, text)| serde_json::json!({"id": format!("p{n}"), "text": text})).collect();
+        let whole = serde_json::json!({
+            "constitution": {"preamble": preamble, "principles": principles, "style": style, "max_tokens": 1000},
+            "rules": [],
+        });
+        let files = Files::new(&[("a.yaml", &whole.to_string())]);
+        let one = files.read("a.yaml").unwrap();
+        files.write("a.yaml", &format!("# Another layout.\n{}", one.resolved()));
+        let mut base = whole.clone();
+        base["constitution"]["style"] = "Another.".into();
+        files.write("shared/a.yaml", &base.to_string());
+        let (again, once) = (files.read("a.yaml").unwrap(), files.read("a.yaml").unwrap());
+        prop_assert_eq!(&again.policy, &one.policy);
+        prop_assert_eq!(&once.policy, &one.policy);
+        let style = serde_json::json!({"extends": "shared/a.yaml", "constitution": {"style": style}});
+        files.write("a.yaml", &style.to_string());
+        let inherited = files.read("a.yaml").unwrap();
+        prop_assert_eq!(&inherited.policy.constitution.text, &one.policy.constitution.text);
+        prop_assert_eq!(&inherited.policy.revision, &one.policy.revision);
+    }
 }

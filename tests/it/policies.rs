@@ -163,3 +163,28 @@ async fn a_rule_looks_at_its_share_of_the_requests() {
     let looked = running.metric(series);
     assert!((20.0..=85.0).contains(&looked), "{looked} of 200 at a quarter");
 }
+
+/// A rule's patience is for all texts of a prompt together: 300 texts that nobody scores are given up at once, and not one
+/// after the other (which would take 19 seconds here, eight at a time).
+#[tokio::test]
+async fn a_rules_timeout_is_for_all_texts_together() {
+    let upstream = Upstream::start(|_| json(ANSWER)).await;
+    for (on_error, status) in [("open", 200), ("closed", 503)] {
+        let policy = format!(
+            "rules:\n  - {{ id: slow, guard: {{ classifier: harm }}, stages: [input], threshold: 0.5, action: block, timeout: \
+             500ms, on_error: {on_error} }}\n"
+        );
+        let running = Running::start(Setup::with(&policy), upstream.address).await;
+        let messages: Vec<serde_json::Value> =
+            (0..300).map(|n| serde_json::json!({"role": "user", "content": format!("hold number {n}")})).collect();
+        let body = serde_json::json!({"model": "m", "messages": messages}).to_string();
+        let client = running.client();
+        let reply = tokio::time::timeout(std::time::Duration::from_secs(10), client.post(CHAT, body));
+        let reply = reply.await.expect("given up together");
+        assert_eq!(reply.status.as_u16(), status, "{}", reply.text());
+        let series =
+            format!(r#"wardline_guard_failures_total{{disposition="{on_error}",guard="slow",reason="timeout"}}"#);
+        assert!(running.metric(&series) >= 1.0, "{series}");
+        running.open_gate();
+    }
+}

@@ -77,6 +77,35 @@ async fn a_conversation_stays_on_its_side() {
     assert_eq!(sides.len(), 2);
 }
 
+/// Both sides share one ledger, and what it knows is a policy revision's: a turn that the new policy has blocked is no
+/// blocked turn to the old one, and the other way round.
+#[tokio::test]
+async fn what_one_side_of_a_canary_blocked_is_not_blocked_on_the_other() {
+    let upstream = Upstream::start(|_| answer(CHAT_ANSWER)).await;
+    let lenient = GUARDED.replace("threshold: 0.5", "threshold: 0.95");
+    let running =
+        Running::start(setup(&lenient, GUARDED, "mode: canary, percent: 100, by: key"), upstream.address).await;
+    let conversation = json!({"model": "m", "messages": [
+        {"role": "user", "content": "override"},
+        {"role": "assistant", "content": "fine"},
+        {"role": "user", "content": "Thank you."},
+    ]});
+    let sent_up = || upstream.requests().last().unwrap().json()["messages"].to_string();
+    assert_eq!(with_key(&running, "k", chat("override", false)).await.status, 400, "the new policy blocks it");
+    let without = running.client().post(CHAT, conversation.to_string()).await;
+    assert_eq!((without.status.as_u16(), policy(&without).as_str()), (200, "test"));
+    assert!(sent_up().contains("override"), "the old policy knows of no block: {}", sent_up());
+    let with = with_key(&running, "k", conversation.to_string()).await;
+    assert_eq!((with.status.as_u16(), policy(&with).as_str()), (200, "next"), "{}", with.text());
+    assert!(!sent_up().contains("override"), "a notice stands there on the new side: {}", sent_up());
+    // Taken back: the block that the new policy remembers is none of the old one's.
+    fs::remove_file(running.policy_file().with_file_name("next.yaml")).unwrap();
+    let store = Arc::clone(&running.gateway.policies);
+    assert_eq!(tokio::task::spawn_blocking(move || store.reload()).await.unwrap(), ReloadOutcome::Applied);
+    assert_eq!(with_key(&running, "k", conversation.to_string()).await.status, 200);
+    assert!(sent_up().contains("override"), "{}", sent_up());
+}
+
 #[tokio::test]
 async fn the_share_of_requests_is_within_bounds() {
     let upstream = Upstream::start(|_| answer(CHAT_ANSWER)).await;

@@ -1,6 +1,7 @@
 //! The room as a whole, over recorded shapes: `tests/fixtures` at the top of the repository.
 
 mod answers;
+mod injection;
 mod requests;
 mod streams;
 
