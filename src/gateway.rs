@@ -12,6 +12,7 @@ mod feedback;
 mod intake;
 mod keep;
 mod page;
+mod polish;
 mod race;
 mod record;
 mod refuse;

@@ -177,8 +177,11 @@ impl Reply {
     /// The reply with another answer in one choice, read anew, so that every text of it can be judged again.
     pub fn with_answer(&self, choice: u32, text: &str) -> Option<Reply> {
         let mut copy = self.clone();
+        // What we say of it is no text of the answer's.
+        let annotation = copy.annotation.take();
         copy.replace_answer(choice, text);
-        Reply::read(self.dialect, copy.into_body(), &self.limits()).ok()
+        let read = Reply::read(self.dialect, copy.into_body(), &self.limits()).ok()?;
+        Some(Reply { annotation, ..read })
     }
 
     /// How it was read, as far as it matters when it is read again.

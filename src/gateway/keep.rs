@@ -22,12 +22,14 @@ pub(super) enum Kept {
 }
 
 /// Why a row is made.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Reason<'a> {
+#[derive(Clone, Debug)]
+pub(super) enum Reason {
     /// A rule objected to the answer.
-    Rule(&'a Finding),
+    Rule(Finding),
     /// No rule did; the critic, under one of the policy's principles.
     Principle(usize),
+    /// The same, after the client had got the answer.
+    Shadow(usize),
 }
 
 /// How an exchange went, as far as its rows are concerned.
@@ -51,12 +53,16 @@ impl Gateway {
     }
 
     /// Samples, scores, redacts, and hands the row to the spool. Returns at once.
-    pub(super) fn keep(self: &Arc<Self>, asked: &Asked, trace: &Trace, reason: Reason<'_>, kept: Kept, course: Course) {
+    pub(super) fn keep(self: &Arc<Self>, asked: &Asked, trace: &Trace, reason: Reason, kept: Kept, course: Course) {
         let policy = &trace.view.policy;
         let Some(spool) = self.pairs.as_ref().filter(|_| self.keeps(trace)) else { return };
+        let by = if matches!(reason, Reason::Shadow(_)) { Source::Shadow } else { Source::Revision };
         let (finding, principle) = match reason {
-            Reason::Rule(finding) => (Some(finding.clone()), trace.principle_of(finding)),
-            Reason::Principle(index) => (None, Some(index)),
+            Reason::Rule(finding) => {
+                let principle = trace.principle_of(&finding);
+                (Some(finding), principle)
+            }
+            Reason::Principle(index) | Reason::Shadow(index) => (None, Some(index)),
         };
         let rule = finding.as_ref().and_then(|finding| policy.rules.get(finding.rule)).map(|rule| rule.id.as_str());
         let topic = trace.principle(principle).or(rule).unwrap_or_default();
@@ -76,7 +82,7 @@ impl Gateway {
                         None => None,
                     };
                     let answers = Answers::Both { chosen: (revised, better), rejected: (original, score) };
-                    (answers, if finding.is_some() { Source::Revision } else { Source::Shadow }, Some(critique))
+                    (answers, by, Some(critique))
                 }
                 Kept::Refused { answer } => (Answers::Refused((answer, score)), Source::Block, None),
             };

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use super::body::Body;
 use super::keep::{Course, Kept, Reason};
 use super::refuse::{self, Refusal};
-use super::revise::Case;
+use super::revise::{Case, Mending};
 use super::{Gateway, Trace};
-use crate::api::{BlockStyle, Call, Dialect, Echo, Ground, Limits, Origin, Reply, Segment, Transcript};
+use crate::api::{Call, Dialect, Echo, Ground, Limits, Origin, Reply, Segment, Transcript};
 use crate::guard::{Finding, Outcome, Stage, View};
-use crate::policy::{Action, Mode, OnStream, OutputBlock};
+use crate::policy::{Action, Mode, OnStream, ReviseWhen};
 use crate::telemetry::StageTimer;
 use crate::upstream;
 
@@ -47,7 +47,8 @@ impl Asked {
         let revises = acts(Action::Revise) && !(call.stream() && view.policy.revise.on_stream == OnStream::Block);
         let aside = view.policy.revise.shadow > 0.0 || view.policy.pairs.feedback > 0.0;
         let kept = acts(Action::Block) || acts(Action::Revise) || aside;
-        let needed = revises || keeps && kept;
+        let always = view.policy.revise.when == ReviseWhen::Always;
+        let needed = revises || always || keeps && kept;
         Self {
             dialect: call.dialect(),
             stream: call.stream(),
@@ -122,23 +123,18 @@ impl Gateway {
         let (findings, failed_open) = (verdict.findings, verdict.failed_open);
         let (reply, action) = match verdict.outcome {
             Outcome::Pass(reply) => {
-                let redacted = trace.redacted(&findings);
                 let mut reply = reply.into_inner();
                 if status.is_success() && self.shadows(trace) && !reply.has_tool_calls(0) {
                     let course = Course { truncated: reply.is_truncated(0), failed_open, ..Course::default() };
                     self.shadow(reply.edited_answer(0), (asked, client), trace, course);
                 }
-                let finding = redacted.or(findings.first());
-                if trace.annotates(redacted.is_some())
-                    && let Some(finding) = finding
-                {
-                    reply.annotate(&trace.notice(
-                        finding,
-                        Stage::Output,
-                        if redacted.is_some() { "redact" } else { "audit" },
-                    ));
+                let action = trace.found(&mut reply, &findings);
+                if status.is_success() && trace.polishes(asked.dialect) {
+                    let (reply, done) = self.polish(reply, (None, failed_open), (asked, client), trace).await?;
+                    (reply, done.or(action))
+                } else {
+                    (reply, action)
                 }
-                (reply, redacted.map(|_| "redact"))
             }
             Outcome::Block(..) | Outcome::Revise(..) if !asked.dialect.is_answered() => return Err(Refusal::withheld()),
             Outcome::Block(reply, finding) => {
@@ -146,7 +142,15 @@ impl Gateway {
                 (trace.block(reply, &finding, &findings), Some("block"))
             }
             Outcome::Revise(reply, finding) => {
-                self.revise(reply, (finding, findings), failed_open, (asked, client), trace).await?
+                let revised = Some(finding.choice);
+                let (reply, action) =
+                    self.revise(reply, (finding, findings), failed_open, (asked, client), trace).await?;
+                if action == Some("revise") && trace.polishes(asked.dialect) {
+                    let (reply, done) = self.polish(reply, (revised, failed_open), (asked, client), trace).await?;
+                    (reply, done.or(action))
+                } else {
+                    (reply, action)
+                }
             }
         };
         if status.is_success() && action != Some("block") && self.listens(trace) {
@@ -178,7 +182,7 @@ impl Gateway {
         }
         if let Some(answer) = reply.edited_answer(finding.choice).filter(|answer| !answer.trim().is_empty()) {
             let course = Course { truncated: reply.is_truncated(finding.choice), failed_open, ..Course::default() };
-            self.keep(asked, trace, Reason::Rule(finding), Kept::Refused { answer }, course);
+            self.keep(asked, trace, Reason::Rule(finding.clone()), Kept::Refused { answer }, course);
         }
     }
 
@@ -210,14 +214,20 @@ impl Gateway {
         trace: &Trace,
     ) -> Result<(Reply, Option<&'static str>), Refusal> {
         let mended = if let Some(original) = revisable(&reply, &finding, &findings, trace) {
-            let case =
-                Case { reply: &reply, choice: finding.choice, original: &original, shown: "", finding: Some(&finding) };
+            let case = Case {
+                reply: &reply,
+                choice: finding.choice,
+                original: &original,
+                shown: "",
+                finding: Some(&finding),
+                shadow: false,
+            };
             self.mend(&case, asked, client, trace).await?
         } else {
             self.metrics.revised(&trace.view.policy.name, "failed", Duration::ZERO);
-            None
+            Mending::Bad(None)
         };
-        let Some(mended) = mended else {
+        let Mending::Done(mended) = mended else {
             self.keep_refused(&reply, &finding, failed_open, asked, trace);
             return Ok((trace.block(reply, &finding, &findings), Some("block")));
         };
@@ -227,7 +237,7 @@ impl Gateway {
         if let ((Some(original), Some(revised)), false) = (both, reply.has_tool_calls(finding.choice)) {
             let course = Course { truncated: reply.is_truncated(finding.choice), failed_open, ..Course::default() };
             let kept = Kept::Revised { original, revised, critique: mended.critique };
-            self.keep(asked, trace, Reason::Rule(&finding), kept, course);
+            self.keep(asked, trace, Reason::Rule(finding.clone()), kept, course);
         }
         if trace.annotates(true) {
             accepted.annotate(&trace.notice(&finding, Stage::Output, "revise"));
@@ -238,11 +248,15 @@ impl Gateway {
 
 /// The texts that the client gets, by choice, as messages.
 fn answers(reply: &Reply) -> Vec<(u32, Value)> {
-    let texts = reply.segments().iter().filter(|segment| segment.origin == Origin::Output);
-    let choices: BTreeSet<u32> = texts.map(|text| text.choice).filter(|choice| *choice != Segment::WHOLE).collect();
-    let said = choices.into_iter().filter_map(|choice| Some((choice, reply.edited_answer(choice)?)));
+    let said = choices(reply).into_iter().filter_map(|choice| Some((choice, reply.edited_answer(choice)?)));
     let said = said.filter(|(_, text)| !text.trim().is_empty());
     said.map(|(choice, text)| (choice, json!({"role": "assistant", "content": text}))).collect()
+}
+
+/// The answers that have a text.
+pub(super) fn choices(reply: &Reply) -> BTreeSet<u32> {
+    let texts = reply.segments().iter().filter(|segment| segment.origin == Origin::Output);
+    texts.map(|text| text.choice).filter(|choice| *choice != Segment::WHOLE).collect()
 }
 
 /// The answer as a guard reads it. An upstream's error body is read as text throughout: it may quote the prompt.
@@ -269,26 +283,27 @@ fn revisable(reply: &Reply, finding: &Finding, findings: &[Finding], trace: &Tra
 impl Trace {
     /// Ends every choice that a rule with consequences was hit in.
     fn block(&self, mut reply: Reply, finding: &Finding, findings: &[Finding]) -> Reply {
-        let style = match self.view.policy.respond.on_output_block {
-            OutputBlock::ContentFilter => BlockStyle::ContentFilter,
-            OutputBlock::Refusal => BlockStyle::Refusal,
-        };
         let choices: Vec<u32> = findings
             .iter()
             .filter(|finding| self.acts(finding, &[Action::Block, Action::Revise]))
             .map(|finding| finding.choice)
             .collect();
         let notice = self.notice(finding, Stage::Output, "block");
-        reply.block(&choices, &notice, style);
+        reply.block(&choices, &notice, self.block_style());
         if self.annotates(true) {
             reply.annotate(&notice);
         }
         reply
     }
 
-    /// The first finding of a rule that redacts in earnest.
-    fn redacted<'a>(&self, findings: &'a [Finding]) -> Option<&'a Finding> {
-        findings.iter().find(|finding| self.acts(finding, &[Action::Redact]))
+    /// Notes on an answer that passes what was found in it; says what was done to it.
+    fn found(&self, reply: &mut Reply, findings: &[Finding]) -> Option<&'static str> {
+        let redacted = findings.iter().find(|finding| self.acts(finding, &[Action::Redact]));
+        if let Some(finding) = redacted.or(findings.first()).filter(|_| self.annotates(redacted.is_some())) {
+            let word = if redacted.is_some() { "redact" } else { "audit" };
+            reply.annotate(&self.notice(finding, Stage::Output, word));
+        }
+        redacted.map(|_| "redact")
     }
 
     fn acts(&self, finding: &Finding, actions: &[Action]) -> bool {

@@ -384,6 +384,10 @@ pub struct ReviseSettings {
     pub upstream: Option<String>,
     /// Who criticises and revises; `None` is the model that answered.
     pub model: Option<String>,
+    /// Which answers are revised.
+    pub when: ReviseWhen,
+    /// What follows where an answer that no rule objects to should be revised and cannot be.
+    pub on_error: OnError,
     /// What happens to an answer that is streamed.
     pub on_stream: OnStream,
     /// The part of the answers that no rule objects to, in [0, 1], which are criticised and revised after the client has
@@ -393,6 +397,17 @@ pub struct ReviseSettings {
     pub timeout: Duration,
     /// Tokens that critic and reviser may write in all rounds together.
     pub max_tokens: u32,
+}
+
+/// Which answers are criticised and revised before anyone reads them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReviseWhen {
+    /// Those that a rule with `action: revise` objects to.
+    #[default]
+    Violation,
+    /// Every answer, under the principles in turn.
+    Always,
 }
 
 /// What `revise` does to an answer that is streamed.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_saphyr::Location;
 
 use super::checked::{
-    Constitution, JudgeExample, JudgeSettings, Known, PairSettings, Policy, Respond, ReviseSettings, Rule,
-    StreamSettings,
+    Constitution, JudgeExample, JudgeSettings, Known, OnError, OnStream, PairSettings, Policy, Respond, ReviseSettings,
+    ReviseWhen, Rule, StreamSettings,
 };
 use super::constitution;
 use super::embedded::{self, Test};
@@ -37,7 +37,8 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Compiled
     let rules = rules(source, &file.rules, &constitution, known, &mut found);
     let respond = keep(respond(source, file.respond), &mut found);
     let stream = keep(stream(source, &file.stream), &mut found);
-    let revise = keep(revise(source, &file.revise, known), &mut found);
+    let principled = !constitution.principles.is_empty();
+    let revise = keep(revise(source, &file.revise, (known, principled)), &mut found);
     let pairs = keep(pairs(source, &file.pairs), &mut found);
     let judge = keep(judge(source, &file.judge, known), &mut found);
     // Which rules there are is known for sure only when each of them is sound.
@@ -207,7 +208,26 @@ fn stream(source: Source<'_>, written: &schema::Stream) -> Result<StreamSettings
     Ok(StreamSettings { first_window_chars, window_chars, overlap_chars, hold })
 }
 
-fn revise(source: Source<'_>, written: &schema::Revise, known: &Known) -> Result<ReviseSettings, Problem> {
+fn revise(
+    source: Source<'_>,
+    written: &schema::Revise,
+    (known, principled): (&Known, bool),
+) -> Result<ReviseSettings, Problem> {
+    let when = written.when.as_ref().map_or(ReviseWhen::Violation, |when| when.value);
+    if let (Some(place), ReviseWhen::Always) = (&written.when, when) {
+        if !principled {
+            let message = "`always` needs principles to criticise by: write some under `constitution`";
+            return Err(source.problem(place.referenced, message));
+        }
+        if written.on_stream != OnStream::Hold {
+            let message = "`always` needs `on_stream: hold`: what was released before its critique cannot be revised";
+            return Err(source.problem(place.referenced, message));
+        }
+    }
+    if let (Some(place), ReviseWhen::Violation) = (&written.on_error, when) {
+        let message = "only with `when: always`: an answer that a rule objects to is refused when it cannot be revised";
+        return Err(source.problem(place.referenced, message));
+    }
     let rounds = source.within(written.rounds.as_ref(), 1, (1, 16))?;
     let upstream = written.upstream.as_ref().map(|upstream| named_upstream(source, upstream, known)).transpose()?;
     let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
@@ -218,7 +238,9 @@ fn revise(source: Source<'_>, written: &schema::Revise, known: &Known) -> Result
     let timeout = source.duration(written.timeout.as_ref(), Duration::from_secs(30))?;
     let max_tokens = source.within(written.max_tokens.as_ref(), 4096, (16, 1 << 20))?;
     let shadow = source.within(written.shadow.as_ref(), 0.0, (0.0, 1.0))?;
-    Ok(ReviseSettings { rounds, upstream, model, on_stream: written.on_stream, shadow, timeout, max_tokens })
+    let on_error = written.on_error.as_ref().map_or(OnError::Closed, |on_error| on_error.value);
+    let on_stream = written.on_stream;
+    Ok(ReviseSettings { rounds, upstream, model, when, on_error, on_stream, shadow, timeout, max_tokens })
 }
 
 fn named_upstream(source: Source<'_>, written: &Spanned<String>, known: &Known) -> Result<String, Problem> {

@@ -323,6 +323,9 @@ fn revisions_within_bounds() {
     let from = "max_tokens: 1024, model: null";
     each_is_told(&[
         (from, "rounds: 0", "34:33", &["revise.rounds: expected a number from 1 to 16, found 0"]),
+        (from, "when: always", "34:31", &["revise.when: `always` needs `on_stream: hold`"]),
+        (from, "when: allways", "34:31", &["did you mean `always`?"]),
+        (from, "on_error: open", "34:35", &["revise.on_error: only with `when: always`"]),
         (from, "max_tokens: 4", "34:37", &["revise.max_tokens: expected a number from 16 to 1048576, found 4"]),
         (
             from,

@@ -14,7 +14,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::{
     Action, Annotate, Consent, Disclose, InputBlock, InputMode, Mode, OnError, OnStream, OutputBlock, PromptAs,
-    ReplayedBlock, Role, constitution, embedded, rollout,
+    ReplayedBlock, ReviseWhen, Role, constitution, embedded, rollout,
 };
 use crate::api::Origin;
 use crate::yaml::{Spanned, schema_of};
@@ -282,6 +282,13 @@ pub(super) struct Revise {
     #[serde(default, deserialize_with = "written")]
     #[schemars(range(min = 1, max = 16))]
     pub(super) rounds: Option<Spanned<u32>>,
+    /// Which answers are revised: those that a rule objects to, or all.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) when: Option<Spanned<ReviseWhen>>,
+    /// With `when: always`: what follows where critic or reviser fail, or the budget ends, on an answer that no rule
+    /// objects to.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) on_error: Option<Spanned<OnError>>,
     /// What happens to an answer that is streamed.
     #[serde(default)]
     pub(super) on_stream: OnStream,
