@@ -10,6 +10,7 @@ mod demo_upstream;
 mod eval;
 mod explain;
 mod health;
+mod html;
 mod judge;
 mod model;
 mod output;

@@ -1,21 +1,19 @@
-//! An account as one self-contained HTML page: no script, nothing loaded from anywhere.
+//! An account as one self-contained HTML page.
 
 use std::fmt::Write as _;
 
 use super::{Account, largest};
 use crate::classify::Label;
 use crate::classify::explain::Explanation;
+use crate::cli::html::{self, escaped};
 
 const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1c1e21;--soft:#5d6570;--paper:#fff;--line:#d9dde2;--up:224 106 0;--down:0 110 214}
-@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a0a8b3;--paper:#16181b;--line:#3a3f46;--up:255 140 40;--down:80 165 255}}
-body{margin:2rem auto;max-width:52rem;padding:0 1rem;font:16px/1.55 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
-h1{font-size:1.35rem;margin:0 0 .25rem}h2{font-size:1.1rem;margin:2.2rem 0 .25rem}
-p{margin:.25rem 0}.soft{color:var(--soft);font-size:.9rem}
+:root{--up:224 106 0;--down:0 110 214}
+@media(prefers-color-scheme:dark){:root{--up:255 140 40;--down:80 165 255}}
+h2{margin:2.2rem 0 .25rem}
 .text{margin:1rem 0;padding:1rem;border:1px solid var(--line);border-radius:.4rem;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:plaintext;line-height:1.9}
 mark{color:var(--ink);border-radius:.2rem;padding:.1em .15em}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}td,th{padding:.2rem .5rem;text-align:left;vertical-align:middle}
-th{font-weight:600;border-bottom:1px solid var(--line)}td.n,th.n{text-align:right;width:6rem}td.w{overflow-wrap:anywhere;width:14rem}
+table{width:100%}td.n,th.n{width:6rem}td.w{overflow-wrap:anywhere;width:14rem}
 .bar{display:block;height:.75rem;border-radius:.15rem}.up{background:rgb(var(--up))}.down{background:rgb(var(--down))}
 .key mark{margin-right:.8rem}
 ";
@@ -27,15 +25,11 @@ pub(super) fn render(account: &Account) -> String {
         let threshold = account.threshold_of(label).map_or(String::new(), |threshold| format!("{threshold:.3}"));
         format!("<tr><td>{}<td class=n>{score:.3}<td class=n>{threshold}</tr>\n", escaped(&label.to_string()))
     });
-    format!(
-        "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n\
-         <meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <meta name=viewport content=\"width=device-width,initial-scale=1\">\n<title>Which words pushed the score</title>\n\
-         <style>\n{STYLE}</style>\n<h1>Which words pushed the score</h1>\n\
-         <p class=soft>{name} {revision} on {device}; LIME with {samples} samples around {words} different words, \
+    let body = format!(
+        "<p class=soft>{name} {revision} on {device}; LIME with {samples} samples around {words} different words, \
          seed {seed}; scored as <code>{origin}</code></p>\n\
          <p class=\"soft key\">{up}pushes up {down}pulls down; the stronger, the more colour</p>\n{sections}\n\
-         <h2>All scores</h2>\n<table><tr><th>label<th class=n>score<th class=n>{threshold}</tr>\n{scores}</table>\n</html>\n",
+         <h2>All scores</h2>\n<table><tr><th>label<th class=n>score<th class=n>{threshold}</tr>\n{scores}</table>\n",
         samples = account.settings.samples,
         words = account.words,
         seed = account.settings.seed,
@@ -45,7 +39,8 @@ pub(super) fn render(account: &Account) -> String {
         sections = sections.collect::<String>(),
         threshold = escaped(&account.threshold),
         scores = scores.collect::<String>(),
-    )
+    );
+    html::page("Which words pushed the score", STYLE, &body)
 }
 
 fn section(account: &Account, label: &Label, score: f32, explanation: &Explanation) -> String {
@@ -88,38 +83,4 @@ fn marked(text: &str, weight: f64, most: f64) -> String {
     let strength = 0.08 + 0.72 * weight.abs() / most;
     let text = escaped(text);
     format!("<mark style=\"background:rgb(var(--{side}) / {strength:.2})\" title=\"{weight:+.4}\">{text}</mark>")
-}
-
-fn escaped(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            // HTML knows no other control characters, and neither does a reader.
-            c if c.is_control() && !matches!(c, '\n' | '\t') => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-        out
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn no_text_becomes_markup(text in "[<>&\"'a-z \u{1}\n]{0,40}") {
-            let out = escaped(&text);
-            let markup = out.contains(['<', '>', '"', '\'', '\u{1}']);
-            prop_assert!(!markup);
-            let back = out.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'");
-            prop_assert_eq!(back.replace("&amp;", "&"), text.replace('\u{1}', "\u{fffd}"));
-        }
-    }
 }
