@@ -110,11 +110,11 @@ impl Gateway {
         Some(Draft { tags: self.tags(trace, course), ..draft })
     }
 
-    fn user(&self, asked: &Asked, trace: &Trace) -> Option<String> {
+    pub(super) fn user(&self, asked: &Asked, trace: &Trace) -> Option<String> {
         asked.user.as_deref().map(|user| self.seal.user(trace.exchange.tenant(), user))
     }
 
-    fn tags(&self, trace: &Trace, course: Course) -> Vec<Tag> {
+    pub(super) fn tags(&self, trace: &Trace, course: Course) -> Vec<Tag> {
         // The exchange keeps the revision that it began with; a row says if that was overtaken.
         let overtaken = self.policies.named(&trace.view.policy.name).policy.revision != trace.view.policy.revision;
         let tags = [
@@ -136,7 +136,7 @@ impl Trace {
 }
 
 /// What a row takes of the day's places.
-fn claim<'a>(trace: &'a Trace, principle: &'a str, user: Option<&'a str>, client: u64) -> Claim<'a> {
+pub(super) fn claim<'a>(trace: &'a Trace, principle: &'a str, user: Option<&'a str>, client: u64) -> Claim<'a> {
     let policy = &trace.view.policy;
     Claim { policy: &policy.name, principle, user, client, limits: limits(policy) }
 }
@@ -148,21 +148,23 @@ pub(super) fn limits(policy: &policy::Policy) -> Limits {
 }
 
 /// What a row is about.
-struct About {
-    source: Source,
-    principle: Option<usize>,
-    finding: Option<Finding>,
-    model: String,
-    ground: Ground,
-    user: Option<String>,
+pub(super) struct About {
+    pub(super) source: Source,
+    pub(super) principle: Option<usize>,
+    pub(super) finding: Option<Finding>,
+    pub(super) model: String,
+    pub(super) ground: Ground,
+    pub(super) user: Option<String>,
 }
 
-fn draft(trace: &Trace, answers: Answers, about: About) -> Draft {
+/// A row of an exchange, but for what is known of its answers only.
+pub(super) fn draft(trace: &Trace, answers: Answers, about: About) -> Draft {
     let policy = &trace.view.policy;
     let About { source, principle, finding, model, ground, user } = about;
     let rate = match source {
         Source::Shadow => policy.revise.shadow,
         Source::Feedback => policy.pairs.feedback,
+        Source::Resample => policy.pairs.compare.rate,
         _ => 1.0,
     };
     let mut prompt = ground.messages();
@@ -199,7 +201,7 @@ fn draft(trace: &Trace, answers: Answers, about: About) -> Draft {
         tenant: trace.exchange.tenant().map(str::to_owned),
         user,
         word: None,
-        judged: None,
+        judgement: None,
         tags: Vec::new(),
     }
 }

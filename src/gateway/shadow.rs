@@ -17,13 +17,12 @@ impl Gateway {
     /// for what the client did not ask for.
     pub(super) fn shadows(&self, trace: &Trace) -> bool {
         let policy = &trace.view.policy;
-        let name = policy.revise.upstream.as_deref().unwrap_or(trace.exchange.provider());
         policy.revise.shadow > 0.0
             && policy.revise.when != ReviseWhen::Always
             && !policy.constitution.principles.is_empty()
             && self.keeps(trace)
             && pairs::sampled(&trace.id, policy.revise.shadow)
-            && self.upstreams.iter().any(|upstream| upstream.name() == name && upstream.has_own_key())
+            && self.with_own_key(policy.revise.upstream.as_deref(), trace).is_some()
     }
 
     /// Criticises and revises an answer that the client gets as it is. Returns at once.

@@ -72,7 +72,11 @@ impl Gateway {
     ) -> Response<Body> {
         let headers = upstream::downstream_headers(&answer.headers);
         let compared = trace.beside.as_ref().is_some_and(|beside| beside.looks_at_output(&trace.view));
-        let wanted = compared || trace.polishes(asked.dialect) || self.shadows(trace) || self.listens(trace);
+        let wanted = compared
+            || trace.polishes(asked.dialect)
+            || self.shadows(trace)
+            || asked.sent.is_some()
+            || self.listens(trace);
         if !trace.occasion.looks(Stage::Output) && !wanted {
             let body = Body::through(answer.body, Arc::clone(&trace.exchange));
             return whole::event_stream(answer.status, headers, body);
@@ -325,16 +329,16 @@ impl Flow {
             self.rows.push((reason, Kept::Refused { answer }, self.guard.is_truncated(choice)));
         }
         let (desk, untouched) = (&self.desk, self.rows.is_empty() && !self.guard.has_tool_calls(0));
+        let course = Course { aborted, truncated: self.guard.is_truncated(0), failed_open: self.guard.failed_open() };
         if !aborted && untouched && desk.gateway.shadows(&self.trace) {
-            let truncated = self.guard.is_truncated(0);
-            let course = Course { aborted, truncated, failed_open: self.guard.failed_open() };
             desk.gateway.shadow(self.guard.said(0), (&desk.asked, &desk.client), &self.trace, course);
+        }
+        if !aborted && untouched && desk.asked.sent.is_some() {
+            desk.gateway.compare(self.guard.said(0), (&desk.asked, &desk.client), &self.trace, course);
         }
         if end.refused().is_none() && !matches!(end, End::Guard(_)) && desk.gateway.listens(&self.trace) {
             let answers = self.guard.answers().into_iter();
             let answers = answers.map(|(choice, text)| (choice, json!({"role": "assistant", "content": text})));
-            let course =
-                Course { aborted, truncated: self.guard.is_truncated(0), failed_open: self.guard.failed_open() };
             desk.gateway.listen(answers.collect(), &desk.asked, &self.trace, course);
         }
         let cut_off = aborted && !(end.as_str() == "blocked" && self.guard.complete());

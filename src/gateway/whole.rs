@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::body::Body;
+use super::compare::Sent;
 use super::keep::{Course, Kept, Reason};
 use super::refuse::{self, Refusal};
 use super::revise::{Case, Mending};
@@ -31,6 +32,8 @@ pub(super) struct Asked {
     pub(super) limits: Limits,
     /// What was asked; kept only where a rule may revise or a row may be kept.
     pub(super) ground: Option<Ground>,
+    /// How it went up, where a second answer is to be drawn.
+    pub(super) sent: Option<Sent>,
     /// Whom the client names as its user, where a row may be kept.
     pub(super) user: Option<String>,
     /// A hash of the tenant or of the client's key.
@@ -45,7 +48,8 @@ impl Asked {
             rules.any(|rule| rule.action == action)
         };
         let revises = acts(Action::Revise) && !(call.stream() && view.policy.revise.on_stream == OnStream::Block);
-        let aside = view.policy.revise.shadow > 0.0 || view.policy.pairs.feedback > 0.0;
+        let pairs = &view.policy.pairs;
+        let aside = view.policy.revise.shadow > 0.0 || pairs.feedback > 0.0 || pairs.compare.rate > 0.0;
         let kept = acts(Action::Block) || acts(Action::Revise) || aside;
         let always = view.policy.revise.when == ReviseWhen::Always;
         let needed = revises || always || keeps && kept;
@@ -56,6 +60,7 @@ impl Asked {
             model: call.model().to_owned(),
             limits: Limits::default(),
             ground: needed.then(|| call.ground()),
+            sent: None,
             user: keeps.then(|| call.user()).flatten(),
             client: 0,
         }
@@ -80,7 +85,17 @@ impl Asked {
     /// A request without a body.
     pub(super) fn list(dialect: Dialect) -> Self {
         let (transcript, limits) = (Transcript::new(dialect, false), Limits::default());
-        Self { dialect, stream: false, transcript, model: String::new(), limits, ground: None, user: None, client: 0 }
+        Self {
+            dialect,
+            stream: false,
+            transcript,
+            model: String::new(),
+            limits,
+            ground: None,
+            sent: None,
+            user: None,
+            client: 0,
+        }
     }
 }
 
@@ -156,6 +171,11 @@ impl Gateway {
         if status.is_success() && action != Some("block") && self.listens(trace) {
             let course = Course { truncated: reply.is_truncated(0), failed_open, ..Course::default() };
             self.listen(answers(&reply), asked, trace, course);
+        }
+        let untouched = !matches!(action, Some("block" | "revise")) && !reply.has_tool_calls(0);
+        if status.is_success() && untouched && asked.sent.is_some() {
+            let course = Course { truncated: reply.is_truncated(0), failed_open, ..Course::default() };
+            self.compare(reply.edited_answer(0), (asked, client), trace, course);
         }
         let timer = StageTimer::start();
         let mut response = refuse::json(status, Body::whole(reply.into_body()));

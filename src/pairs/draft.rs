@@ -6,7 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::pairs::row::{Consent, GuardScore, Meta, Pair, Row, Signal, Source, Split, Tag, Unpaired};
+use crate::pairs::row::{Consent, GuardScore, Meta, Pair, Row, Side, Signal, Source, Split, Tag, Unpaired};
 use crate::pairs::sample::fraction;
 use crate::pairs::timestamp::rfc3339;
 
@@ -51,10 +51,25 @@ pub struct Draft {
     pub user: Option<String>,
     /// What a person said of the answer.
     pub word: Option<Word>,
-    /// See [`Meta::judged`].
-    pub judged: Option<f32>,
+    /// What a judge made of two answers.
+    pub judgement: Option<Judgement>,
     /// See [`Meta::tags`].
     pub tags: Vec<Tag>,
+}
+
+/// What a judge made of two answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// See [`Meta::judged`].
+    pub judged: f32,
+    /// See [`Meta::lean`].
+    pub lean: f32,
+    /// See [`Meta::judge`].
+    pub judge: String,
+    /// See [`Meta::second`].
+    pub second: Side,
+    /// See [`Meta::second_model`].
+    pub second_model: String,
 }
 
 /// What a person said of an answer.
@@ -123,7 +138,11 @@ impl Draft {
             event: self.word.as_ref().map(|word| word.event.to_owned()),
             rating: self.word.as_ref().and_then(|word| word.rating),
             comment: self.word.and_then(|word| word.comment).map(clean),
-            judged: self.judged,
+            judged: self.judgement.as_ref().map(|judgement| judgement.judged),
+            lean: self.judgement.as_ref().map(|judgement| judgement.lean),
+            judge: self.judgement.as_ref().map(|judgement| judgement.judge.clone()),
+            second: self.judgement.as_ref().map(|judgement| judgement.second),
+            second_model: self.judgement.map(|judgement| judgement.second_model).map(clean),
             split,
             tags: self.tags,
         };
@@ -238,7 +257,7 @@ pub(in crate::pairs) mod tests {
             tenant: None,
             user: None,
             word: None,
-            judged: None,
+            judgement: None,
             tags: Vec::new(),
         }
     }
@@ -289,8 +308,9 @@ pub(in crate::pairs) mod tests {
     #[test]
     fn a_row_without_the_later_columns_is_read() {
         let mut value = serde_json::to_value(pair(draft("req_1"), &|_| None)).unwrap();
-        for later in ["consent", "tenant", "user", "signal", "event", "rating", "comment", "judged"] {
-            assert!(value["meta"].as_object_mut().unwrap().remove(later).is_some(), "{later}");
+        let judged = ["judged", "lean", "judge", "second", "second_model"];
+        for later in ["consent", "tenant", "user", "signal", "event", "rating", "comment"].iter().chain(&judged) {
+            assert!(value["meta"].as_object_mut().unwrap().remove(*later).is_some(), "{later}");
         }
         let read = Row::read(value.to_string().as_bytes()).unwrap();
         assert_eq!((read.meta().consent, &read.meta().user), (Consent::Operator, &None));

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::pairs::row::{Meta, Pair, Row, Unpaired};
+use crate::pairs::row::{Meta, Pair, Row, Source, Unpaired};
 
 /// Everything that is wrong with a row, without any text of it. Trainers would stumble over each of these, or learn
 /// nonsense.
@@ -127,6 +127,13 @@ fn meta(meta: &Meta, found: &mut Vec<String>) {
     if meta.judged.is_some_and(|judged| !(5.0..=9.0).contains(&judged)) {
         found.push("meta.judged: expected a number from 5 to 9".to_owned());
     }
+    if meta.lean.is_some_and(|lean| !(-4.0..=4.0).contains(&lean)) {
+        found.push("meta.lean: expected a number from -4 to 4".to_owned());
+    }
+    let judgement = [meta.judged.is_some(), meta.lean.is_some(), meta.judge.is_some(), meta.second.is_some()];
+    if meta.source == Source::Resample && judgement.contains(&false) {
+        found.push("meta: expected judged, lean, judge and second in a row of the source resample".to_owned());
+    }
     if meta.signal.is_some() != meta.event.is_some() {
         found.push("meta.event: expected together with meta.signal".to_owned());
     }
@@ -156,7 +163,7 @@ mod tests {
             mistakes(&Row::Pair(Box::new(spoilt)))
         };
         let same = |p: &mut Pair| p.chosen.clone_from(&p.rejected);
-        let cases: [Case<'_>; 12] = [
+        let cases: [Case<'_>; 14] = [
             (&|p| p.prompt.clear(), "prompt: expected at least one message"),
             (&|p| p.prompt[1]["role"] = json!("robot"), "prompt[1].role: expected one of"),
             (&|p| p.chosen.clear(), "chosen: expected one message, found 0"),
@@ -168,6 +175,8 @@ mod tests {
             (&|p| p.meta.created_at = "today".into(), "meta.created_at: expected a time"),
             (&|p| p.meta.rating = Some(6), "meta.rating: expected a number from 1 to 5"),
             (&|p| p.meta.judged = Some(4.0), "meta.judged: expected a number from 5 to 9"),
+            (&|p| p.meta.lean = Some(4.5), "meta.lean: expected a number from -4 to 4"),
+            (&|p| p.meta.source = Source::Resample, "meta: expected judged, lean, judge and second"),
             (&|p| p.meta.event = Some("copy".into()), "meta.event: expected together with meta.signal"),
         ];
         for (change, told) in cases {

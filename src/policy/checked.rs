@@ -424,7 +424,7 @@ pub enum OnStream {
 }
 
 /// Preference pairs.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PairSettings {
     /// The part of the requests whose revised or blocked answers are kept, in [0, 1].
     pub rate: f64,
@@ -436,10 +436,27 @@ pub struct PairSettings {
     pub per_client_per_day: Option<u32>,
     /// The part of the requests whose answers people may rate, in [0, 1]; at most [`PairSettings::rate`] counts.
     pub feedback: f64,
+    /// Second answers, drawn to be compared.
+    pub compare: CompareSettings,
     /// Who has to agree that rows are kept.
     pub consent: Consent,
     /// Whose prompt a row holds.
     pub prompt: PromptAs,
+}
+
+/// Second answers that are drawn to be compared with the first.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CompareSettings {
+    /// The part of the requests that a second answer is drawn for, in [0, 1]; at most [`PairSettings::rate`] counts.
+    pub rate: f64,
+    /// The configured upstream that gives it; `None` is the one that answered.
+    pub upstream: Option<String>,
+    /// The model that gives it; `None` is the one that answered.
+    pub model: Option<String>,
+    /// For the answer and both judgements together.
+    pub timeout: Duration,
+    /// Tokens that the answer may take.
+    pub max_tokens: u32,
 }
 
 /// Who has to agree that rows of an exchange are kept.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_saphyr::Location;
 
 use super::checked::{
-    Constitution, JudgeExample, JudgeSettings, Known, OnError, OnStream, PairSettings, Policy, Respond, ReviseSettings,
-    ReviseWhen, Rule, StreamSettings,
+    CompareSettings, Constitution, JudgeExample, JudgeSettings, Known, OnError, OnStream, PairSettings, Policy,
+    Respond, ReviseSettings, ReviseWhen, Rule, StreamSettings,
 };
 use super::constitution;
 use super::embedded::{self, Test};
@@ -39,7 +39,8 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Compiled
     let stream = keep(stream(source, &file.stream), &mut found);
     let principled = !constitution.principles.is_empty();
     let revise = keep(revise(source, &file.revise, (known, principled)), &mut found);
-    let pairs = keep(pairs(source, &file.pairs), &mut found);
+    let judged = principled && file.judge.model.is_some();
+    let pairs = keep(pairs(source, &file.pairs, (known, judged)), &mut found);
     let judge = keep(judge(source, &file.judge, known), &mut found);
     // Which rules there are is known for sure only when each of them is sound.
     let tests = if found.is_empty() { tests(source, &file.tests, &rules, &mut found) } else { Vec::new() };
@@ -232,8 +233,7 @@ fn revise(
     let upstream = written.upstream.as_ref().map(|upstream| named_upstream(source, upstream, known)).transpose()?;
     let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
     if let (Some(upstream), None) = (&written.upstream, &model) {
-        let message = "another upstream needs a `model`: the one that answered need not be known there";
-        return Err(source.problem(upstream.referenced, message));
+        return Err(source.problem(upstream.referenced, NEEDS_MODEL));
     }
     let timeout = source.duration(written.timeout.as_ref(), Duration::from_secs(30))?;
     let max_tokens = source.within(written.max_tokens.as_ref(), 4096, (16, 1 << 20))?;
@@ -252,7 +252,34 @@ fn named_upstream(source: Source<'_>, written: &Spanned<String>, known: &Known) 
     Err(source.problem(written.referenced, format!("unknown upstream `{}`, {told}", written.value)))
 }
 
-fn pairs(source: Source<'_>, written: &schema::Pairs) -> Result<PairSettings, Problem> {
+fn compare(
+    source: Source<'_>,
+    written: &schema::Compare,
+    (known, judged): (&Known, bool),
+) -> Result<CompareSettings, Problem> {
+    let rate = source.within(written.rate.as_ref(), 0.0, (0.0, 1.0))?;
+    if let Some(place) = written.rate.as_ref().filter(|_| rate > 0.0 && !judged) {
+        let message = "nobody judges: expected `judge.model`, and principles to judge by under `constitution`";
+        return Err(source.problem(place.referenced, message));
+    }
+    let upstream = written.upstream.as_ref().map(|upstream| named_upstream(source, upstream, known)).transpose()?;
+    let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
+    if let (Some(upstream), None) = (&written.upstream, &model) {
+        return Err(source.problem(upstream.referenced, NEEDS_MODEL));
+    }
+    let timeout = source.duration(written.timeout.as_ref(), Duration::from_mins(1))?;
+    let max_tokens = source.within(written.max_tokens.as_ref(), 1024, (16, 1 << 20))?;
+    Ok(CompareSettings { rate, upstream, model, timeout, max_tokens })
+}
+
+/// What is wrong with another upstream under the name of no model.
+const NEEDS_MODEL: &str = "another upstream needs a `model`: the one that answered need not be known there";
+
+fn pairs(
+    source: Source<'_>,
+    written: &schema::Pairs,
+    (known, judged): (&Known, bool),
+) -> Result<PairSettings, Problem> {
     let rate = source.within(written.rate.as_ref(), 1.0, (0.0, 1.0))?;
     let cap =
         |cap: &Option<Spanned<u32>>| cap.as_ref().map(|cap| source.within(Some(cap), 1, (1, u32::MAX))).transpose();
@@ -262,6 +289,7 @@ fn pairs(source: Source<'_>, written: &schema::Pairs) -> Result<PairSettings, Pr
         per_user_per_day: cap(&written.per_user_per_day)?,
         per_client_per_day: cap(&written.per_client_per_day)?,
         feedback: source.within(written.feedback.as_ref(), 0.0, (0.0, 1.0))?,
+        compare: compare(source, &written.compare, (known, judged))?,
         consent: written.consent,
         prompt: written.prompt,
     })

@@ -335,6 +335,18 @@ fn revisions_within_bounds() {
                 "revise.upstream: unknown upstream `revisor`, expected one of `openai`, `reviser`; did you mean `reviser`?",
             ],
         ),
+        (
+            "pairs: { rate: 0.5 }\njudge: { model: j, ",
+            "pairs: { compare: { rate: 0.5 } }\njudge: { ",
+            "35:27",
+            &["pairs.compare.rate: nobody judges: expected `judge.model`, and principles"],
+        ),
+        (
+            "pairs: { rate: 0.5 }",
+            "pairs: { compare: { upstream: reviser } }",
+            "35:31",
+            &["pairs.compare.upstream: another upstream needs a `model`"],
+        ),
         ("score: 7", "score: 10", "36:86", &["judge.examples[0].score: expected a number from 1 to 9, found 10"]),
         (from, "upstream: reviser", "34:35", &["revise.upstream: another upstream needs a `model`"]),
     ]);

@@ -335,6 +335,9 @@ pub(super) struct Pairs {
     #[serde(default, deserialize_with = "written")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub(super) feedback: Option<Spanned<f64>>,
+    /// Second answers that are drawn aside and judged against the first; by default none.
+    #[serde(default)]
+    pub(super) compare: Compare,
     /// Who has to agree that rows are kept.
     #[serde(default)]
     pub(super) consent: Consent,
@@ -343,11 +346,36 @@ pub(super) struct Pairs {
     pub(super) prompt: PromptAs,
 }
 
+/// Second answers that are drawn, after the client has got the first, to be compared by the policy's judge.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct Compare {
+    /// The part of the requests, among those kept, that a second answer is drawn for; by default 0. Needs `judge.model`.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(super) rate: Option<Spanned<f64>>,
+    /// The configured upstream that gives it, by its name; by default the one that answered. It needs a key of its own.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) upstream: Option<Spanned<String>>,
+    /// The model that gives it; by default the one that answered.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) model: Option<Spanned<String>>,
+    /// For the answer and both judgements together; by default `60s`.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(regex(pattern = DURATION))]
+    pub(super) timeout: Option<Spanned<String>>,
+    /// Tokens that the answer may take, where the request does not ask for fewer; by default 1024.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(range(min = 16, max = 1_048_576))]
+    pub(super) max_tokens: Option<Spanned<u32>>,
+}
+
 /// How two answers are compared.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Judge {
-    /// The configured upstream that is asked, by its name; by default the first one. It needs a key of its own.
+    /// The configured upstream that is asked, by its name; by default the one that answered, and for `wardline judge` the
+    /// first one. It needs a key of its own.
     #[serde(default, deserialize_with = "written")]
     pub(super) upstream: Option<Spanned<String>>,
     /// Who judges.

@@ -174,6 +174,8 @@ pub struct Metrics {
     revision_outcomes: IntCounterVec,
     revision_duration: HistogramVec,
     revision_tokens: IntCounterVec,
+    comparisons: IntCounterVec,
+    comparison_duration: HistogramVec,
     upstream_requests: IntCounterVec,
     upstream_errors: IntCounterVec,
     client_retries: IntCounterVec,
@@ -438,8 +440,21 @@ impl Metrics {
             revision_tokens: counter(
                 r,
                 "wardline_revision_tokens_total",
-                "Tokens that critiques and revisions cost; no part of the usage that clients are told.",
+                "Tokens that critiques, revisions, second answers and judgements cost; no part of the usage that clients are told.",
                 &["policy", "role", "type"],
+            )?,
+            comparisons: counter(
+                r,
+                "wardline_comparisons_total",
+                "Second answers that were drawn and judged against the first, by what came of it.",
+                &["policy", "outcome"],
+            )?,
+            comparison_duration: hist(
+                r,
+                "wardline_comparison_duration_seconds",
+                "A second answer and its judgement, off the request's way.",
+                &["policy"],
+                CALL,
             )?,
             upstream_requests: counter(
                 r,
@@ -744,7 +759,7 @@ impl Metrics {
         self.unscannable.with_label_values(&[route, reason]).inc();
     }
 
-    /// What a critic or reviser was given to read (`input`) and wrote (`output`), in tokens as the provider counts them.
+    /// What a critic, reviser, rival or judge was given to read (`input`) and wrote (`output`), in tokens as the provider counts them.
     pub fn revision_cost(&self, policy: &str, role: &'static str, input: u64, output: u64) {
         for (kind, tokens) in [("input", input), ("output", output)] {
             self.revision_tokens.with_label_values(&[policy, role, kind]).inc_by(tokens);
@@ -756,6 +771,16 @@ impl Metrics {
     pub fn revised(&self, policy: &str, outcome: &'static str, took: Duration) {
         self.revision_outcomes.with_label_values(&[policy, outcome]).inc();
         self.revision_duration.with_label_values(&[policy]).observe(took.as_secs_f64());
+    }
+
+    /// A second answer was to be compared: `preferred` or `position_bias` (a row was made), `equal`, `same` (word for word),
+    /// `objected` (a rule would not let it pass), `unfit` (it cannot be asked for, or has no text), `failed`,
+    /// `out_of_time`, `busy` (too many under way).
+    pub fn compared(&self, policy: &str, outcome: &'static str, took: Option<Duration>) {
+        self.comparisons.with_label_values(&[policy, outcome]).inc();
+        if let Some(took) = took {
+            self.comparison_duration.with_label_values(&[policy]).observe(took.as_secs_f64());
+        }
     }
 
     /// An upstream answered.

@@ -88,7 +88,11 @@ fn places(report: &Report) -> String {
         "<p>The set has no pairs that people find equal.</p>\n".to_owned()
     } else {
         let series: [Series<'_>; 1] = [("pairs that people find equal", "judge", &report.equal_leans)];
-        bars(&groups, &series, "lean in points: below 0 to the first place, above 0 to the second, whatever stands there")
+        bars(
+            &groups,
+            &series,
+            "lean in points: below 0 to the first place, above 0 to the second, whatever stands there",
+        )
     };
     format!(
         "<h2>Position bias</h2>\n{plot}<table><tr><th><th class=n></tr>\n\

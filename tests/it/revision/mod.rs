@@ -1,6 +1,7 @@
 //! Critique, revision, and the row that it leaves.
 
 mod always;
+mod compare;
 mod misbehaviour;
 mod rounds;
 mod shadow;
