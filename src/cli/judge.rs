@@ -194,6 +194,7 @@ fn judge<'a>(
         model,
         policy: &policy.name,
         principles: &policy.constitution.principles,
+        rubric: settings.rubric.as_deref(),
         examples: &settings.examples,
         max_tokens: settings.max_tokens,
         metrics: &gateway.metrics,

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::keep::{About, Course, claim, draft};
 use super::whole::Asked;
 use super::{Gateway, Trace};
-use crate::api::{Dialect, Reply, again, conversation};
+use crate::api::{Reply, again, conversation};
 use crate::guard::Outcome;
 use crate::pairs::{self, Answers, Draft, Judgement, Side, Source, Tag};
 use crate::policy::CompareSettings;
@@ -58,7 +58,7 @@ impl Gateway {
         let Some(spool) = self.pairs.as_ref().filter(|_| asked.sent.is_some()) else { return };
         let name = &trace.view.policy.name;
         let Ok(turn) = Arc::clone(&self.comparisons).try_acquire_owned() else {
-            return self.metrics.compared(name, "busy", None);
+            return self.metrics.comparison_ended(name, "busy", None);
         };
         let user = self.user(asked, trace);
         if !spool.admit(&claim(trace, TOPIC, user.as_deref(), asked.client)) {
@@ -71,7 +71,7 @@ impl Gateway {
             let policy = &trace.view.policy;
             let first = First { answer: &answer, asked: &asked, client: &client, trace: &trace, course };
             let drawn = timeout(policy.pairs.compare.timeout, gateway.drawn(first)).await;
-            gateway.metrics.compared(&policy.name, drawn.unwrap_or("out_of_time"), Some(started.elapsed()));
+            gateway.metrics.comparison_ended(&policy.name, drawn.unwrap_or("out_of_time"), Some(started.elapsed()));
             drop((place, turn));
         });
     }
@@ -170,7 +170,8 @@ impl Gateway {
         let (chosen, rejected) = if better == Side::Chosen { (second, first_answer) } else { (first_answer, second) };
         // The judge's score as a share of its scale, 0 the best: like a rule's, the worse answer has the higher one.
         let share = narrow((judged - 1.0) / 8.0);
-        let answers = Answers::Both { chosen: (chosen, Some(1.0 - share)), rejected: (rejected, Some(share)) };
+        let answers =
+            Answers::Both { chosen: (chosen.into(), Some(1.0 - share)), rejected: (rejected.into(), Some(share)) };
         let mut tags = self.tags(trace, first.course);
         tags.extend(biased.then_some(Tag::PositionBias));
         let draft = Draft { tags, judgement: Some(judgement), ..draft(trace, answers, about) };
@@ -191,6 +192,7 @@ impl Gateway {
             model: policy.judge.model.as_deref()?,
             policy: &policy.name,
             principles: &policy.constitution.principles,
+            rubric: policy.judge.rubric.as_deref(),
             examples: &policy.judge.examples,
             max_tokens: policy.judge.max_tokens,
             metrics: &self.metrics,

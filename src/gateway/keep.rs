@@ -6,7 +6,7 @@ use super::whole::Asked;
 use super::{Gateway, Trace};
 use crate::api::Ground;
 use crate::guard::{Finding, Guards, Stage};
-use crate::pairs::{self, Answers, Claim, Consent, Draft, GuardScore, Limits, Source, Tag};
+use crate::pairs::{self, Answers, Claim, Consent, Draft, GuardScore, Limits, Said, Source, Tag};
 use crate::policy::{self, PromptAs};
 
 /// The name under which rows say how they were redacted.
@@ -16,9 +16,17 @@ const REDACTION: &str = "pii_v1";
 #[derive(Clone, Debug)]
 pub(super) enum Kept {
     /// It was rewritten.
-    Revised { original: String, revised: String, critique: String },
+    Revised { original: Said, revised: Said, critique: String },
     /// It was refused, and nothing stands in its place.
-    Refused { answer: String },
+    Refused { answer: Said },
+}
+
+impl Kept {
+    fn calls(&self) -> bool {
+        match self {
+            Self::Revised { original: answer, .. } | Self::Refused { answer } => !answer.calls.is_empty(),
+        }
+    }
 }
 
 /// Why a row is made.
@@ -41,6 +49,8 @@ pub(super) struct Course {
     pub(super) truncated: bool,
     /// A guard of the answer could not judge, and its rule let text pass.
     pub(super) failed_open: bool,
+    /// The answer calls tools.
+    pub(super) calls: bool,
 }
 
 impl Gateway {
@@ -71,6 +81,7 @@ impl Gateway {
             return;
         }
         let Some(ground) = asked.ground.clone() else { return };
+        let course = Course { calls: kept.calls(), ..course };
         let (tags, place) = (self.tags(trace, course), spool.place());
         let (gateway, trace, model) = (Arc::clone(self), trace.clone(), asked.model.clone());
         tokio::spawn(async move {
@@ -78,7 +89,7 @@ impl Gateway {
             let (answers, source, critique) = match kept {
                 Kept::Revised { original, revised, critique } => {
                     let better = match &finding {
-                        Some(finding) => Guards::score(&trace.view, finding.rule, &finding.label, &revised).await,
+                        Some(finding) => Guards::score(&trace.view, finding.rule, &finding.label, &revised.text).await,
                         None => None,
                     };
                     let answers = Answers::Both { chosen: (revised, better), rejected: (original, score) };
@@ -106,7 +117,7 @@ impl Gateway {
             ground: asked.ground.clone()?,
             user: self.user(asked, trace),
         };
-        let draft = draft(trace, Answers::Rated(String::new(), true), about);
+        let draft = draft(trace, Answers::Rated(Said::default(), true), about);
         Some(Draft { tags: self.tags(trace, course), ..draft })
     }
 
@@ -122,6 +133,7 @@ impl Gateway {
             (course.truncated, Tag::Truncated),
             (course.failed_open || trace.failed_open, Tag::FailedOpen),
             (overtaken, Tag::MixedRevision),
+            (course.calls, Tag::ToolCalls),
         ];
         tags.into_iter().filter_map(|(applies, tag)| applies.then_some(tag)).collect()
     }

@@ -7,9 +7,9 @@ use http::HeaderMap;
 use super::keep::{Course, Kept, Reason};
 use super::refuse::Refusal;
 use super::revise::{Case, Mended, Mending};
-use super::whole::{Asked, choices};
+use super::whole::{Asked, choices, said_in};
 use super::{Gateway, Trace};
-use crate::api::{BlockStyle, Dialect, Notice, Reply};
+use crate::api::{BlockStyle, Dialect, Notice, Origin, Reply};
 use crate::guard::{Failure, Stage};
 use crate::policy::{Disclose, OnError, OutputBlock, ReviseWhen};
 
@@ -55,18 +55,19 @@ impl Gateway {
         trace: &Trace,
     ) -> Result<(Reply, Option<&'static str>), Refusal> {
         let (mut done, mut refused) = (None, Vec::new());
-        for choice in choices(&reply).into_iter().filter(|choice| Some(*choice) != revised) {
+        for choice in choices(&reply, &[Origin::Output]).into_iter().filter(|choice| Some(*choice) != revised) {
             let Some(original) = reply.edited_answer(choice).filter(|answer| !answer.trim().is_empty()) else {
                 continue;
             };
             let case = Case { reply: &reply, choice, original: &original, shown: "", finding: None, shadow: false };
             let polished = self.polished(&case, (asked, client), trace).await?;
             let course = Course { truncated: reply.is_truncated(choice), failed_open, ..Course::default() };
+            let before = said_in(&reply, choice);
             let (principle, kept) = match polished {
                 Polished::Kept => continue,
                 Polished::Refused(principle) => {
                     refused.push((choice, principle));
-                    (principle, Kept::Refused { answer: original })
+                    (principle, before.map(|answer| Kept::Refused { answer }))
                 }
                 Polished::Revised(mended) => {
                     let Mended { cleared, critique, principle, .. } = *mended;
@@ -75,11 +76,11 @@ impl Gateway {
                         reply.annotate(&trace.principled(principle, "revise"));
                     }
                     done = Some("revise");
-                    let revised = reply.edited_answer(choice).unwrap_or_default();
-                    (principle, Kept::Revised { original, revised, critique })
+                    let both = before.zip(said_in(&reply, choice));
+                    (principle, both.map(|(original, revised)| Kept::Revised { original, revised, critique }))
                 }
             };
-            if let (Some(principle), false) = (principle, reply.has_tool_calls(choice)) {
+            if let (Some(principle), Some(kept)) = (principle, kept) {
                 self.keep(asked, trace, Reason::Principle(principle), kept, course);
             }
         }

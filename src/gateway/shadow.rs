@@ -43,7 +43,8 @@ impl Gateway {
             if let Ok(Mending::Done(mended)) = gateway.mend(&case, &asked, &client, &trace).await
                 && let Some(principle) = mended.principle
             {
-                let kept = Kept::Revised { original: answer, revised: mended.text, critique: mended.critique };
+                let kept =
+                    Kept::Revised { original: answer.into(), revised: mended.text.into(), critique: mended.critique };
                 gateway.keep(&asked, &trace, Reason::Shadow(principle), kept, course);
             }
             drop(place);

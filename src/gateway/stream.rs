@@ -249,7 +249,8 @@ impl Flow {
                 return Err(End::Blocked(finding));
             }
             if !self.guard.has_tool_calls(finding.choice) {
-                let kept = Kept::Revised { original: objection.original, revised, critique: mended.critique };
+                let (original, revised) = (objection.original.into(), revised.into());
+                let kept = Kept::Revised { original, revised, critique: mended.critique };
                 self.rows.push((Reason::Rule(finding), kept, objection.truncated));
             }
         }
@@ -277,6 +278,7 @@ impl Flow {
                 return Err(End::Unmended(choice, mended.principle));
             }
             if let (Some(principle), false) = (mended.principle, self.guard.has_tool_calls(choice)) {
+                let (original, revised) = (original.into(), revised.into());
                 let kept = Kept::Revised { original, revised, critique: mended.critique };
                 self.rows.push((Reason::Principle(principle), kept, self.guard.is_truncated(choice)));
             }
@@ -326,10 +328,11 @@ impl Flow {
             && let Some(answer) = self.guard.said(choice)
         {
             self.rows.clear();
-            self.rows.push((reason, Kept::Refused { answer }, self.guard.is_truncated(choice)));
+            self.rows.push((reason, Kept::Refused { answer: answer.into() }, self.guard.is_truncated(choice)));
         }
         let (desk, untouched) = (&self.desk, self.rows.is_empty() && !self.guard.has_tool_calls(0));
-        let course = Course { aborted, truncated: self.guard.is_truncated(0), failed_open: self.guard.failed_open() };
+        let (truncated, failed_open) = (self.guard.is_truncated(0), self.guard.failed_open());
+        let course = Course { aborted, truncated, failed_open, calls: false };
         if !aborted && untouched && desk.gateway.shadows(&self.trace) {
             desk.gateway.shadow(self.guard.said(0), (&desk.asked, &desk.client), &self.trace, course);
         }
@@ -337,13 +340,14 @@ impl Flow {
             desk.gateway.compare(self.guard.said(0), (&desk.asked, &desk.client), &self.trace, course);
         }
         if end.refused().is_none() && !matches!(end, End::Guard(_)) && desk.gateway.listens(&self.trace) {
-            let answers = self.guard.answers().into_iter();
+            // Without the calls that it came with, a text would teach something else.
+            let answers = self.guard.answers().into_iter().filter(|(choice, _)| !self.guard.has_tool_calls(*choice));
             let answers = answers.map(|(choice, text)| (choice, json!({"role": "assistant", "content": text})));
             desk.gateway.listen(answers.collect(), &desk.asked, &self.trace, course);
         }
         let cut_off = aborted && !(end.as_str() == "blocked" && self.guard.complete());
         for (reason, kept, truncated) in self.rows.drain(..) {
-            let course = Course { aborted: cut_off, truncated, failed_open: self.guard.failed_open() };
+            let course = Course { aborted: cut_off, truncated, ..course };
             self.desk.gateway.keep(&self.desk.asked, &self.trace, reason, kept, course);
         }
     }

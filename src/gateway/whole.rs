@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::body::Body;
 use super::compare::Sent;
@@ -16,6 +16,7 @@ use super::revise::{Case, Mending};
 use super::{Gateway, Trace};
 use crate::api::{Call, Dialect, Echo, Ground, Limits, Origin, Reply, Segment, Transcript};
 use crate::guard::{Finding, Outcome, Stage, View};
+use crate::pairs::Said;
 use crate::policy::{Action, Mode, OnStream, ReviseWhen};
 use crate::telemetry::StageTimer;
 use crate::upstream;
@@ -169,8 +170,9 @@ impl Gateway {
             }
         };
         if status.is_success() && action != Some("block") && self.listens(trace) {
-            let course = Course { truncated: reply.is_truncated(0), failed_open, ..Course::default() };
-            self.listen(answers(&reply), asked, trace, course);
+            let (answers, calls) = answers(&reply);
+            let course = Course { truncated: reply.is_truncated(0), failed_open, calls, ..Course::default() };
+            self.listen(answers, asked, trace, course);
         }
         let untouched = !matches!(action, Some("block" | "revise")) && !reply.has_tool_calls(0);
         if status.is_success() && untouched && asked.sent.is_some() {
@@ -197,10 +199,10 @@ impl Gateway {
         asked: &Asked,
         trace: &Trace,
     ) {
-        if !self.keeps(trace) || reply.has_tool_calls(finding.choice) {
+        if !self.keeps(trace) {
             return;
         }
-        if let Some(answer) = reply.edited_answer(finding.choice).filter(|answer| !answer.trim().is_empty()) {
+        if let Some(answer) = said_in(reply, finding.choice) {
             let course = Course { truncated: reply.is_truncated(finding.choice), failed_open, ..Course::default() };
             self.keep(asked, trace, Reason::Rule(finding.clone()), Kept::Refused { answer }, course);
         }
@@ -252,9 +254,8 @@ impl Gateway {
             return Ok((trace.block(reply, &finding, &findings), Some("block")));
         };
         let mut accepted = mended.cleared.into_inner();
-        let both = (reply.edited_answer(finding.choice), accepted.edited_answer(finding.choice));
-        // Text without the tool calls that it came with would teach something else.
-        if let ((Some(original), Some(revised)), false) = (both, reply.has_tool_calls(finding.choice)) {
+        let both = (said_in(&reply, finding.choice), said_in(&accepted, finding.choice));
+        if let (Some(original), Some(revised)) = both {
             let course = Course { truncated: reply.is_truncated(finding.choice), failed_open, ..Course::default() };
             let kept = Kept::Revised { original, revised, critique: mended.critique };
             self.keep(asked, trace, Reason::Rule(finding.clone()), kept, course);
@@ -266,17 +267,26 @@ impl Gateway {
     }
 }
 
-/// The texts that the client gets, by choice, as messages.
-fn answers(reply: &Reply) -> Vec<(u32, Value)> {
-    let said = choices(reply).into_iter().filter_map(|choice| Some((choice, reply.edited_answer(choice)?)));
-    let said = said.filter(|(_, text)| !text.trim().is_empty());
-    said.map(|(choice, text)| (choice, json!({"role": "assistant", "content": text}))).collect()
+/// The answers that the client gets, by choice, as messages; and whether one of them calls tools.
+fn answers(reply: &Reply) -> (Vec<(u32, Value)>, bool) {
+    let said = choices(reply, &[Origin::Output, Origin::ToolArgs]);
+    let said: Vec<(u32, Said)> =
+        said.into_iter().filter_map(|choice| Some((choice, said_in(reply, choice)?))).collect();
+    let calls = said.iter().any(|(_, said)| !said.calls.is_empty());
+    (said.into_iter().map(|(choice, said)| (choice, said.message())).collect(), calls)
 }
 
-/// The answers that have a text.
-pub(super) fn choices(reply: &Reply) -> BTreeSet<u32> {
-    let texts = reply.segments().iter().filter(|segment| segment.origin == Origin::Output);
+/// The choices that have a text of one of these origins.
+pub(super) fn choices(reply: &Reply, origins: &[Origin]) -> BTreeSet<u32> {
+    let texts = reply.segments().iter().filter(|segment| origins.contains(&segment.origin));
     texts.map(|text| text.choice).filter(|choice| *choice != Segment::WHOLE).collect()
+}
+
+/// One answer as the client gets it, with the tools that it calls. Nothing where there is none, or where a call has no place
+/// in a row: text without the calls that it came with would teach something else.
+pub(super) fn said_in(reply: &Reply, choice: u32) -> Option<Said> {
+    let (text, calls) = (reply.edited_answer(choice).unwrap_or_default(), reply.tool_calls(choice)?);
+    (!text.trim().is_empty() || !calls.is_empty()).then_some(Said { text, calls })
 }
 
 /// The answer as a guard reads it. An upstream's error body is read as text throughout: it may quote the prompt.

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -91,14 +91,41 @@ pub enum Answers {
     /// The better and the worse one.
     Both {
         /// The better answer.
-        chosen: (String, Option<f32>),
+        chosen: (Said, Option<f32>),
         /// The worse answer.
-        rejected: (String, Option<f32>),
+        rejected: (Said, Option<f32>),
     },
     /// An answer that was refused, and no other.
-    Refused((String, Option<f32>)),
+    Refused((Said, Option<f32>)),
     /// An answer that a person found good (`true`) or bad, and no other.
-    Rated(String, bool),
+    Rated(Said, bool),
+}
+
+/// An answer: its text, and the calls of tools that came with it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    /// May be empty where there are calls.
+    pub text: String,
+    /// In `OpenAI`'s shape.
+    pub calls: Vec<Value>,
+}
+
+impl Said {
+    /// As an assistant's message in `OpenAI`'s shape.
+    pub fn message(self) -> Value {
+        let Self { text, calls } = self;
+        if calls.is_empty() {
+            return json!({"role": "assistant", "content": text});
+        }
+        let content = Some(text).filter(|text| !text.is_empty());
+        json!({"role": "assistant", "content": content, "tool_calls": calls})
+    }
+}
+
+impl<T: Into<String>> From<T> for Said {
+    fn from(text: T) -> Self {
+        Self { text: text.into(), calls: Vec::new() }
+    }
 }
 
 impl Draft {
@@ -106,7 +133,10 @@ impl Draft {
     /// tools, critique, the name of the model) and returns its replacement, or nothing where it is to stay.
     pub fn into_row(self, redact: &dyn Fn(&str) -> Option<String>) -> Row {
         let clean = |text: String| redact(&text).unwrap_or(text);
-        let answer = |text: String| vec![serde_json::json!({"role": "assistant", "content": clean(text)})];
+        let answer = |Said { text, mut calls }: Said| {
+            calls.iter_mut().for_each(|call| redact_leaves(call, redact));
+            vec![Said { text: clean(text), calls }.message()]
+        };
         let split = split(&self.prompt);
         let mut prompt = self.prompt;
         for message in &mut prompt {
@@ -221,8 +251,6 @@ fn sha256(text: &str) -> String {
 
 #[cfg(test)]
 pub(in crate::pairs) mod tests {
-    use serde_json::json;
-
     use super::*;
 
     pub(in crate::pairs) fn draft(request_id: &str) -> Draft {
@@ -288,6 +316,21 @@ pub(in crate::pairs) mod tests {
         let line = serde_json::to_string(&unpaired).unwrap();
         assert!(!line.contains("secret") && line.contains("You [S]!"), "{line}");
         assert_eq!(Row::read(line.as_bytes()).unwrap(), unpaired);
+    }
+
+    #[test]
+    fn calls_of_tools_are_in_the_row_and_redacted() {
+        let call =
+            json!({"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{\"to\":\"secret\"}"}});
+        let said = |text: &str| Said { text: text.into(), calls: vec![call.clone()] };
+        let answers = Answers::Both { chosen: (said(""), None), rejected: (said("My secret."), None) };
+        let pair = pair(Draft { answers, tags: vec![Tag::ToolCalls], ..draft("req_1") }, &|text| {
+            text.contains("secret").then(|| text.replace("secret", "[S]"))
+        });
+        assert_eq!(pair.chosen[0]["content"], Value::Null);
+        assert_eq!(pair.rejected[0]["content"], "My [S].");
+        assert_eq!(pair.rejected[0]["tool_calls"][0]["function"]["arguments"], "{\"to\":\"[S]\"}");
+        assert_eq!(crate::pairs::mistakes(&Row::Pair(Box::new(pair))), Vec::<String>::new());
     }
 
     #[test]

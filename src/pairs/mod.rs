@@ -29,7 +29,7 @@ mod stats;
 mod timestamp;
 
 pub use caps::{Claim, Limits};
-pub use draft::{Answers, Draft, Judgement, Word};
+pub use draft::{Answers, Draft, Judgement, Said, Word};
 pub use export::{Format, Unfit};
 pub use feedback::{Answer, Exchange, Feedback, Given, Taken};
 pub use mistakes::{fingerprint, mistakes};

@@ -185,7 +185,7 @@ pub enum Tag {
     MixedRevision,
     /// The judge's two orders prefer different answers: the place decided.
     PositionBias,
-    /// The answer calls tools. Of a whole answer the calls are in the row, of a streamed one they are left out.
+    /// The answer calls tools: not every training tool has a place for that.
     ToolCalls,
 }
 

@@ -488,6 +488,8 @@ pub struct JudgeSettings {
     pub upstream: Option<String>,
     /// Who judges; `None` where the caller has to say.
     pub model: Option<String>,
+    /// How it is to weigh the principles.
+    pub rubric: Option<String>,
     /// Tokens that each judgement may take.
     pub max_tokens: u32,
     /// Comparisons by people that the judge is shown.

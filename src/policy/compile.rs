@@ -298,6 +298,7 @@ fn pairs(
 fn judge(source: Source<'_>, written: &schema::Judge, known: &Known) -> Result<JudgeSettings, Problem> {
     let upstream = written.upstream.as_ref().map(|upstream| named_upstream(source, upstream, known)).transpose()?;
     let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
+    let rubric = written.rubric.as_ref().map(|rubric| source.said(rubric)).transpose()?;
     let max_tokens = source.within(written.max_tokens.as_ref(), 512, (16, 1 << 16))?;
     let example = |written: &schema::JudgeExample| {
         Ok(JudgeExample {
@@ -309,7 +310,7 @@ fn judge(source: Source<'_>, written: &schema::Judge, known: &Known) -> Result<J
         })
     };
     let examples = written.examples.iter().map(example).collect::<Result<_, Problem>>()?;
-    Ok(JudgeSettings { upstream, model, max_tokens, examples })
+    Ok(JudgeSettings { upstream, model, rubric, max_tokens, examples })
 }
 
 fn keep<T>(checked: Result<T, Problem>, found: &mut Vec<Problem>) -> Option<T> {

@@ -381,6 +381,9 @@ pub(super) struct Judge {
     /// Who judges.
     #[serde(default, deserialize_with = "written")]
     pub(super) model: Option<Spanned<String>>,
+    /// How the judge is to weigh the principles, in the operator's words, e.g. what counts for how much.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) rubric: Option<Spanned<String>>,
     /// Tokens that each judgement may take; by default 512.
     #[serde(default, deserialize_with = "written")]
     #[schemars(range(min = 16, max = 65_536))]

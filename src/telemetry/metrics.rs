@@ -182,6 +182,7 @@ pub struct Metrics {
     pairs_sampled: IntCounterVec,
     pairs_dropped: IntCounterVec,
     pairs_capped: IntCounterVec,
+    pairs_expired: IntCounterVec,
     feedback: IntCounterVec,
     feedback_refused: IntCounterVec,
     feedback_exchanges: IntGauge,
@@ -486,6 +487,12 @@ impl Metrics {
                 "Preference rows that were lost, and why.",
                 &["sink", "reason"],
             )?,
+            pairs_expired: counter(
+                r,
+                "wardline_pairs_expired_rows_total",
+                "Preference rows deleted for their age; those that a sink still lacked are lost.",
+                &["state"],
+            )?,
             pairs_capped: counter(
                 r,
                 "wardline_pairs_capped_total",
@@ -776,7 +783,7 @@ impl Metrics {
     /// A second answer was to be compared: `preferred` or `position_bias` (a row was made), `equal`, `same` (word for word),
     /// `objected` (a rule would not let it pass), `unfit` (it cannot be asked for, or has no text), `failed`,
     /// `out_of_time`, `busy` (too many under way).
-    pub fn compared(&self, policy: &str, outcome: &'static str, took: Option<Duration>) {
+    pub fn comparison_ended(&self, policy: &str, outcome: &'static str, took: Option<Duration>) {
         self.comparisons.with_label_values(&[policy, outcome]).inc();
         if let Some(took) = took {
             self.comparison_duration.with_label_values(&[policy]).observe(took.as_secs_f64());
@@ -808,6 +815,12 @@ impl Metrics {
     /// from the spool to another sink, `unreadable` or `too_large`.
     pub fn pairs_dropped(&self, sink: &str, reason: &'static str, rows: u64) {
         self.pairs_dropped.with_label_values(&[sink, reason]).inc_by(rows);
+    }
+
+    /// Preference rows were deleted for their age: that every sink had, or nobody was to take; and that a sink still lacked.
+    pub fn pairs_expired(&self, kept: u64, unshipped: u64) {
+        self.pairs_expired.with_label_values(&["kept"]).inc_by(kept);
+        self.pairs_expired.with_label_values(&["unshipped"]).inc_by(unshipped);
     }
 
     /// A preference row was not made: its `principle`, `user` or `client` has left as many today as the policy wants.

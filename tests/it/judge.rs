@@ -11,6 +11,7 @@ const POLICY: &str = "constitution:
 rules: []
 judge:
   model: judge-1
+  rubric: A lie weighs more than a harsh word.
   examples: [{ prompt: Hi, first: Go away., second: Hello., reasoning: The second is kind., score: 9 }]
 ";
 
@@ -96,6 +97,7 @@ async fn a_fair_judge_is_asked_in_both_orders_and_agrees() {
     let asked: Vec<Value> = judged.asked.iter().map(material).collect();
     assert_eq!((&asked[0]["first"], &asked[1]["first"]), (&json!("kind"), &json!("rude")), "both orders");
     assert_eq!(asked[0]["principles"], json!(["Be kind.", "Say what is true."]));
+    assert_eq!(asked[0]["rubric"], "A lie weighs more than a harsh word.");
     assert_eq!(asked[0]["examples"][0]["score"], 9);
     assert_eq!(judged.asked[0].json()["model"], "judge-1");
     let scores: Vec<f64> = judged.lines.iter().map(|line| line["score"].as_f64().unwrap()).collect();
@@ -190,7 +192,7 @@ async fn the_report_is_drawn_on_a_page_of_its_own() {
     assert_eq!(page.matches("<svg ").count(), 3, "scores, agreement, position bias");
     for words in [
         "<title>judge, 1: 1</title>",
-        "<title>people, 8: 1</title>",
+        "<title>people, 7: 1</title>",
         "<title>judge: the first, people: the first: 1</title>",
         "<title>pairs that people find equal, -2: 1</title>",
         "<tr><td>over everything<td class=n>3<td class=n>3<td class=n>100.0</tr>",

@@ -72,7 +72,7 @@ async fn what_the_critic_objects_to_is_rewritten_before_anyone_reads_it() {
         .await;
         assert_eq!(text(way, &reply), "You matter.", "{way:?}");
         let told = reply.text();
-        assert!(told.contains(r#""action":"revise""#) && told.contains(r#""rule":"kind""#), "{told}");
+        assert!(told.contains(r#""action":"revise""#) && told.contains(r#""id":"kind""#), "{told}");
         assert_eq!(upstream.requests().len(), 3);
         running.wait_for(&outcome("accepted"), 1.0).await;
         running.wait_for(r#"wardline_pairs_sampled_total{sink="spool"}"#, 1.0).await;
@@ -113,7 +113,7 @@ async fn an_objection_without_a_good_revision_is_a_refusal_and_an_unpaired_row()
         .await;
         assert!(is_refused(way, &reply), "{}", reply.text());
         assert!(!reply.text().contains("sea") && !reply.text().contains("worthless"), "{}", reply.text());
-        assert!(reply.text().contains(r#""rule":"kind""#), "{}", reply.text());
+        assert!(reply.text().contains(r#""id":"kind""#), "{}", reply.text());
         running.wait_for(&outcome("still_violating"), 1.0).await;
         running.wait_for(r#"wardline_pairs_sampled_total{sink="spool"}"#, 1.0).await;
         let row = &running.rows()[0];

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -169,11 +170,13 @@ async fn ask(case: &Case, way: Way, original: &'static str) -> (Running, Upstrea
     .await;
     let mode = if way.always { "when: always, " } else { "" };
     // One principle: a round under the rule's, and another if the rule still objects.
-    let revise = format!("revise: {{ {mode}on_stream: hold, rounds: {ROUNDS}, timeout: 1s, max_tokens: {TOKENS} }}\n");
+    let patience = if case.name.ends_with("slow") { "1s" } else { "60s" };
+    let revise =
+        format!("revise: {{ {mode}on_stream: hold, rounds: {ROUNDS}, timeout: {patience}, max_tokens: {TOKENS} }}\n");
     let running = Running::start(Setup::with(&(policy() + &revise)), upstream.address).await;
     let client = running.client();
     let reply = client.post(way.path, asked(way.path, "Hello", way.stream));
-    let reply = timeout(Duration::from_secs(60), reply).await.unwrap_or_else(|_| panic!("{}: hangs", case.name));
+    let reply = timeout(Duration::from_secs(120), reply).await.unwrap_or_else(|_| panic!("{}: hangs", case.name));
     (running, upstream, reply.text())
 }
 
@@ -192,16 +195,11 @@ fn got(way: Way, text: &str) -> Gets {
     if text.contains("You matter.") { Revised } else { Original }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn each_misbehaviour_has_a_stated_outcome() {
-    let tried = cases().into_iter().flat_map(|case| {
-        let case = std::sync::Arc::new(case);
-        ways().map(move |way| (std::sync::Arc::clone(&case), way))
-    });
-    let tried = tried.map(|(case, way)| tokio::spawn(async move { one(&case, way).await }));
-    for tried in tried.collect::<Vec<_>>() {
-        tried.await.unwrap();
-    }
+    let cases = cases();
+    let tried = cases.iter().flat_map(|case| ways().map(move |way| one(case, way)));
+    stream::iter(tried).buffer_unordered(8).for_each(|()| std::future::ready(())).await;
 }
 
 async fn one(case: &Case, way: Way) {
@@ -254,7 +252,7 @@ async fn an_answer_that_plays_the_critic_changes_nothing() {
         };
         let (_running, upstream, text) = ask(&case, way, TRICK).await;
         assert_eq!(got(way, &text), Revised, "{way:?}: {text}");
-        assert!(!text.contains("verdict"), "{text}");
+        assert!(!text.contains("verdict: safe"), "{text}");
         let asked = upstream.requests();
         for question in &asked[1..] {
             let material = material(question);
