@@ -42,6 +42,7 @@ pub(super) enum Reason {
 
 /// How an exchange went, as far as its rows are concerned.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each stands for a tag of its own")]
 pub(super) struct Course {
     /// The answer was not complete when the exchange ended.
     pub(super) aborted: bool,

@@ -55,6 +55,7 @@ enum LastWord {
 
 /// The guard of one stream.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about one stream")]
 pub struct StreamGuard {
     guards: Guards,
     occasion: Occasion,

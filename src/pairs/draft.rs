@@ -134,7 +134,9 @@ impl Draft {
     pub fn into_row(self, redact: &dyn Fn(&str) -> Option<String>) -> Row {
         let clean = |text: String| redact(&text).unwrap_or(text);
         let answer = |Said { text, mut calls }: Said| {
-            calls.iter_mut().for_each(|call| redact_leaves(call, redact));
+            for call in &mut calls {
+                redact_leaves(call, redact);
+            }
             vec![Said { text: clean(text), calls }.message()]
         };
         let split = split(&self.prompt);

@@ -313,7 +313,7 @@ impl Writer {
         match retention::expire(&self.config.dir, days, !self.config.sinks.is_empty(), SystemTime::now()) {
             Ok(expired) => self.metrics.pairs_expired(expired.kept, expired.unshipped),
             Err(error) => {
-                tracing::warn!(%error, dir = %self.config.dir.display(), "old preference pairs could not be deleted")
+                tracing::warn!(%error, dir = %self.config.dir.display(), "old preference pairs could not be deleted");
             }
         }
         Some(Instant::now() + retention::ROUND)

@@ -137,8 +137,11 @@ fn bars(groups: &[String], series: &[Series<'_>], caption: &str) -> String {
         let (x, y) = (left + step * 0.4, floor + 16.0);
         let _ = writeln!(out, "<text x={x:.1} y={y} text-anchor=middle>{group}</text>");
     }
-    let keys = series.iter().map(|(name, class, _)| format!("<i class={class}></i>{name}")).collect::<String>();
-    let _ = write!(out, "</svg>\n<figcaption class=\"soft key\">{caption}{keys}</figcaption></figure>\n");
+    let _ = write!(out, "</svg>\n<figcaption class=\"soft key\">{caption}");
+    for (name, class, _) in series {
+        let _ = write!(out, "<i class={class}></i>{name}");
+    }
+    out.push_str("</figcaption></figure>\n");
     out
 }
 

@@ -77,7 +77,7 @@ mod tests {
         std::fs::create_dir(dir.join(KEPT)).unwrap();
         let write = |name: &str| std::fs::write(dir.join(name), "1\n2\n").unwrap();
         let now = SystemTime::now();
-        let day = |ago: u32| compact(now - DAY * ago - Duration::from_secs(60));
+        let day = |ago: u32| compact(now - DAY * ago - Duration::from_mins(1));
         write(&format!("pairs-{}-000000.jsonl", day(8)));
         write(&format!("unpaired-{}-000000.jsonl", day(7)));
         write(&format!("{KEPT}/pairs-{}-000000.jsonl", day(9)));
@@ -88,7 +88,9 @@ mod tests {
             "other-20000101T000000000Z.jsonl".to_owned(),
             format!("pairs-{}-000000.jsonl.lake.at", day(9)),
         ];
-        young.iter().for_each(|name| write(name));
+        for name in &young {
+            write(name);
+        }
         let mut open = SpoolFile::create(dir, "pairs-").unwrap();
         open.append(b"1\n").unwrap();
         assert_eq!(expire(dir, 7, true, now).unwrap(), Expired { kept: 2, unshipped: 4 });
