@@ -10,7 +10,7 @@ RUNTIME := .ort/libonnxruntime.so
 RELEASE := target/release/wardline
 
 .PHONY: help run build ort test fmt clippy doc unit sdk-test deploy-test bench bench-quick tools deny clean \
-        models models-next models-venv models-eval sieve pairs-proof pairs-durability lime-record fuzz sdk-matrix
+        pairs-bench models models-next models-venv models-eval sieve pairs-proof pairs-durability lime-record fuzz sdk-matrix
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -55,6 +55,9 @@ deploy-test: $(RUNTIME) build tools ## Alert rules, board and a real Prometheus 
 bench: $(RUNTIME) build tools ## Side by side with nginx; see benches/README.md
 	cargo bench --locked
 
+pairs-bench: build tools ## What rows and sinks add to a request; see benches/README.md
+	benches/pairs/run.py --binary $(RELEASE)
+
 bench-quick: $(RUNTIME) build tools ## The same, seconds instead of minutes
 	cargo bench --locked -- --quick
 
@@ -63,6 +66,7 @@ tools: ## Install what the tests need beyond cargo (as root), or say what is mis
 	@missing=""; \
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing="$$missing nginx-light"; \
+	command -v wrk >/dev/null || missing="$$missing wrk"; \
 	command -v node >/dev/null || missing="$$missing nodejs npm"; \
 	command -v nats-server >/dev/null || [ -x /usr/sbin/nats-server ] || missing="$$missing nats-server"; \
 	python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \

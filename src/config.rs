@@ -139,6 +139,8 @@ struct Limits {
     /// Milliseconds that a client may take to send its body; by default 30 000.
     body_timeout_ms: u64,
     heartbeat_ms: u64,
+    /// Second answers that may be drawn and judged at one time (`pairs.compare` in a policy); 0 for none; by default 4.
+    comparisons: usize,
 }
 
 impl Default for Limits {
@@ -153,6 +155,7 @@ impl Default for Limits {
             ledger_bytes: gateway.ledger_bytes,
             body_timeout_ms: gateway.body_timeout_ms,
             heartbeat_ms: gateway.heartbeat_ms,
+            comparisons: gateway.comparisons,
         }
     }
 }
@@ -250,6 +253,7 @@ impl Written {
                 ledger_bytes: limits.ledger_bytes,
                 body_timeout_ms: limits.body_timeout_ms,
                 heartbeat_ms: limits.heartbeat_ms.max(1),
+                comparisons: limits.comparisons,
             },
             upstreams: self.upstreams,
             policies: policy::Config { tenants: self.tenants, ..self.policies },
@@ -273,7 +277,9 @@ mod tests {
     #[test]
     fn the_shipped_configuration_is_valid_and_names_its_schema() {
         let validator = jsonschema::draft7::new(&json_schema()).unwrap();
-        for text in [SHIPPED, include_str!("../deploy/wardline.container.yaml")] {
+        let deployed =
+            [include_str!("../deploy/wardline.container.yaml"), include_str!("../deploy/pairs/wardline.yaml")];
+        for text in deployed.into_iter().chain([SHIPPED]) {
             let value: Value = serde_saphyr::from_str(text).unwrap();
             let told: Vec<String> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
             assert!(told.is_empty(), "{told:#?}");

@@ -8,10 +8,12 @@
 
 mod aside;
 mod body;
+mod compare;
 mod feedback;
 mod intake;
 mod keep;
 mod page;
+mod polish;
 mod race;
 mod record;
 mod refuse;
@@ -31,6 +33,7 @@ use std::time::Instant;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 
 pub use body::Body;
 use intake::Arrival;
@@ -62,6 +65,8 @@ pub struct Config {
     pub body_timeout_ms: u64,
     /// Milliseconds of silence after which a comment shows that a held stream lives.
     pub heartbeat_ms: u64,
+    /// Second answers that may be drawn and judged at one time; 0 for none.
+    pub comparisons: usize,
 }
 
 impl Default for Config {
@@ -72,6 +77,7 @@ impl Default for Config {
             ledger_bytes: 64 * 1024 * 1024,
             body_timeout_ms: 30_000,
             heartbeat_ms: 10_000,
+            comparisons: 4,
         }
     }
 }
@@ -96,6 +102,8 @@ pub struct Gateway {
     pub redaction: PatternSet,
     /// Second opinions on requests whose policy is being rolled out.
     pub rollouts: Rollouts,
+    /// Places for second answers that are drawn and judged.
+    pub comparisons: Arc<Semaphore>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Whether new traffic is wanted.
@@ -212,6 +220,7 @@ impl Gateway {
         let mut asked = whole::Asked::of(&call, &trace.view, self.keeps(trace)).by(&owner);
         let body = call.into_body();
         asked.expect_echo(&body);
+        asked.sent = self.to_compare(trace, target, &body);
         let sent = Instant::now();
         let answer = upstream.send(target, &headers, body).await;
         self.receive(answer, (asked, headers), (trace, sent)).await

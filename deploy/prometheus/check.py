@@ -31,7 +31,8 @@ KINDS = {"counter": "counter", "hist": "histogram", "int_gauges": "gauge", "gaug
          "int_gauge": "gauge", "gauge": "gauge", "plain_counter": "counter"}
 # Words that queries select on; every other label gets one made-up value.
 WORDS = {"code": ["200", "502"], "action": ["allow", "block"], "mode": ["enforce", "shadow"],
-         "disposition": ["open", "closed"]}
+         "disposition": ["open", "closed"], "state": ["kept", "unshipped"],
+         "outcome": ["ok", "failed", "out_of_time", "preferred"]}
 PROMQL = set("""sum count min max avg topk by without on ignoring group_left group_right rate irate increase
     histogram_quantile avg_over_time min_over_time max_over_time offset bool and or unless vector time""".split())
 

@@ -5,6 +5,7 @@
 //! [`Segment`] (or a stream event's delta), so that a guard that reads the segments has read everything; what cannot be
 //! read is an error and never passed on. What nobody changes keeps its bytes.
 
+mod again;
 mod anthropic;
 mod call;
 mod completions;
@@ -31,6 +32,7 @@ mod transcript;
 mod turn;
 mod vocabulary;
 
+pub use again::{again, conversation};
 pub use call::{Call, InjectRole};
 pub use dialect::{Dialect, Family, Limits, Origin, UnknownOrigin};
 pub use echo::Echo;

@@ -156,6 +156,21 @@ impl Reply {
         }
     }
 
+    /// The calls of tools in one choice as they will be sent, in `OpenAI`'s shape. Nothing where one has no place in it, as
+    /// those that the provider answers by itself.
+    pub fn tool_calls(&self, choice: u32) -> Option<Vec<serde_json::Value>> {
+        if !self.has_tool_calls(choice) {
+            return Some(Vec::new());
+        }
+        let body = serde_json::from_slice(&self.clone().into_body()).ok()?;
+        match self.dialect {
+            Dialect::OpenAiChat => openai::tool_calls(&body, choice),
+            Dialect::OpenAiResponses => responses::tool_calls(&body),
+            Dialect::AnthropicMessages => anthropic::tool_calls(&body),
+            _ => None,
+        }
+    }
+
     /// Replaces byte ranges of one segment's text. Copies of that text (log probabilities, citations) go; a signed
     /// thinking block goes as a whole.
     pub fn redact(&mut self, segment: usize, spans: &[(Range<usize>, &str)]) {
@@ -177,8 +192,11 @@ impl Reply {
     /// The reply with another answer in one choice, read anew, so that every text of it can be judged again.
     pub fn with_answer(&self, choice: u32, text: &str) -> Option<Reply> {
         let mut copy = self.clone();
+        // What we say of it is no text of the answer's.
+        let annotation = copy.annotation.take();
         copy.replace_answer(choice, text);
-        Reply::read(self.dialect, copy.into_body(), &self.limits()).ok()
+        let read = Reply::read(self.dialect, copy.into_body(), &self.limits()).ok()?;
+        Some(Reply { annotation, ..read })
     }
 
     /// How it was read, as far as it matters when it is read again.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::Failed;
 use crate::api::Dialect;
@@ -79,6 +80,7 @@ pub(super) fn assemble(config: &Config, variable: Variable<'_>, runtime: &Handle
         feedback,
         redaction,
         rollouts,
+        comparisons: Arc::new(Semaphore::new(config.gateway.comparisons.min(Semaphore::MAX_PERMITS))),
         metrics,
         readiness: false.into(),
         presence: Dialect::ALL.into_iter().map(|dialect| (dialect.route(), Arc::default())).collect(),

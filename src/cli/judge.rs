@@ -1,5 +1,6 @@
 //! `wardline judge`: how far a model's judgement of two answers agrees with people's.
 
+mod page;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -46,6 +47,9 @@ pub(super) struct Arguments {
     /// Write each verdict, with its reasons, as a line of JSON.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write the report as one HTML page: agreement, histograms and position bias as plots and tables.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// One comparison as people made it.
@@ -103,6 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
     let snapshot = gateway.policies.snapshot();
     let judge = judge(&gateway, &snapshot.policy, arguments)?;
     let mut output = arguments.out.as_deref().map(|out| Output::create(Some(out))).transpose()?;
+    let plots = arguments.html.as_deref().map(|html| Output::create(Some(html))).transpose()?;
     let mut report = Report::default();
     let verdicts = runtime.block_on(compare_all(&judge, &rows, arguments.jobs as usize));
     for (row, verdict) in rows.iter().zip(verdicts) {
@@ -117,6 +122,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
     if let Some(output) = output {
         output.finish()?;
     }
+    if let Some(mut plots) = plots {
+        plots.text(&page::render(&report, &about(arguments, &judge)))?;
+        plots.finish()?;
+    }
     let mut screen = Output::create(None)?;
     screen.text(&report.to_string())?;
     screen.finish()?;
@@ -125,6 +134,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
         return Err(Failed::Ran(format!("none of {} comparisons could be judged", rows.len())));
     }
     Ok(())
+}
+
+/// What was judged, and by whom, in a line.
+fn about(arguments: &Arguments, judge: &Judge<'_>) -> String {
+    let (data, principles) = (arguments.data.display(), judge.principles.len());
+    format!("{data}, judged by {} under {principles} principles of policy {}", judge.model, judge.policy)
 }
 
 fn read(data: &Path, limit: Option<u32>) -> Result<Vec<Human>, Failed> {
@@ -179,6 +194,7 @@ fn judge<'a>(
         model,
         policy: &policy.name,
         principles: &policy.constitution.principles,
+        rubric: settings.rubric.as_deref(),
         examples: &settings.examples,
         max_tokens: settings.max_tokens,
         metrics: &gateway.metrics,

@@ -105,6 +105,8 @@ enum TagWord {
     FailedOpen,
     #[value(name = "mixed_revision")]
     MixedRevision,
+    #[value(name = "position_bias")]
+    PositionBias,
     #[value(name = "tool_calls")]
     ToolCalls,
 }
@@ -134,6 +136,7 @@ impl Choice {
             TagWord::Truncated => Tag::Truncated,
             TagWord::FailedOpen => Tag::FailedOpen,
             TagWord::MixedRevision => Tag::MixedRevision,
+            TagWord::PositionBias => Tag::PositionBias,
             TagWord::ToolCalls => Tag::ToolCalls,
         });
         let split = self.split.map(|word| match word {

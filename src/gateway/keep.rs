@@ -6,7 +6,7 @@ use super::whole::Asked;
 use super::{Gateway, Trace};
 use crate::api::Ground;
 use crate::guard::{Finding, Guards, Stage};
-use crate::pairs::{self, Answers, Claim, Consent, Draft, GuardScore, Limits, Source, Tag};
+use crate::pairs::{self, Answers, Claim, Consent, Draft, GuardScore, Limits, Said, Source, Tag};
 use crate::policy::{self, PromptAs};
 
 /// The name under which rows say how they were redacted.
@@ -16,22 +16,33 @@ const REDACTION: &str = "pii_v1";
 #[derive(Clone, Debug)]
 pub(super) enum Kept {
     /// It was rewritten.
-    Revised { original: String, revised: String, critique: String },
+    Revised { original: Said, revised: Said, critique: String },
     /// It was refused, and nothing stands in its place.
-    Refused { answer: String },
+    Refused { answer: Said },
+}
+
+impl Kept {
+    fn calls(&self) -> bool {
+        match self {
+            Self::Revised { original: answer, .. } | Self::Refused { answer } => !answer.calls.is_empty(),
+        }
+    }
 }
 
 /// Why a row is made.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Reason<'a> {
+#[derive(Clone, Debug)]
+pub(super) enum Reason {
     /// A rule objected to the answer.
-    Rule(&'a Finding),
+    Rule(Finding),
     /// No rule did; the critic, under one of the policy's principles.
     Principle(usize),
+    /// The same, after the client had got the answer.
+    Shadow(usize),
 }
 
 /// How an exchange went, as far as its rows are concerned.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each stands for a tag of its own")]
 pub(super) struct Course {
     /// The answer was not complete when the exchange ended.
     pub(super) aborted: bool,
@@ -39,6 +50,8 @@ pub(super) struct Course {
     pub(super) truncated: bool,
     /// A guard of the answer could not judge, and its rule let text pass.
     pub(super) failed_open: bool,
+    /// The answer calls tools.
+    pub(super) calls: bool,
 }
 
 impl Gateway {
@@ -51,12 +64,16 @@ impl Gateway {
     }
 
     /// Samples, scores, redacts, and hands the row to the spool. Returns at once.
-    pub(super) fn keep(self: &Arc<Self>, asked: &Asked, trace: &Trace, reason: Reason<'_>, kept: Kept, course: Course) {
+    pub(super) fn keep(self: &Arc<Self>, asked: &Asked, trace: &Trace, reason: Reason, kept: Kept, course: Course) {
         let policy = &trace.view.policy;
         let Some(spool) = self.pairs.as_ref().filter(|_| self.keeps(trace)) else { return };
+        let by = if matches!(reason, Reason::Shadow(_)) { Source::Shadow } else { Source::Revision };
         let (finding, principle) = match reason {
-            Reason::Rule(finding) => (Some(finding.clone()), trace.principle_of(finding)),
-            Reason::Principle(index) => (None, Some(index)),
+            Reason::Rule(finding) => {
+                let principle = trace.principle_of(&finding);
+                (Some(finding), principle)
+            }
+            Reason::Principle(index) | Reason::Shadow(index) => (None, Some(index)),
         };
         let rule = finding.as_ref().and_then(|finding| policy.rules.get(finding.rule)).map(|rule| rule.id.as_str());
         let topic = trace.principle(principle).or(rule).unwrap_or_default();
@@ -65,6 +82,7 @@ impl Gateway {
             return;
         }
         let Some(ground) = asked.ground.clone() else { return };
+        let course = Course { calls: kept.calls(), ..course };
         let (tags, place) = (self.tags(trace, course), spool.place());
         let (gateway, trace, model) = (Arc::clone(self), trace.clone(), asked.model.clone());
         tokio::spawn(async move {
@@ -72,11 +90,11 @@ impl Gateway {
             let (answers, source, critique) = match kept {
                 Kept::Revised { original, revised, critique } => {
                     let better = match &finding {
-                        Some(finding) => Guards::score(&trace.view, finding.rule, &finding.label, &revised).await,
+                        Some(finding) => Guards::score(&trace.view, finding.rule, &finding.label, &revised.text).await,
                         None => None,
                     };
                     let answers = Answers::Both { chosen: (revised, better), rejected: (original, score) };
-                    (answers, if finding.is_some() { Source::Revision } else { Source::Shadow }, Some(critique))
+                    (answers, by, Some(critique))
                 }
                 Kept::Refused { answer } => (Answers::Refused((answer, score)), Source::Block, None),
             };
@@ -100,15 +118,15 @@ impl Gateway {
             ground: asked.ground.clone()?,
             user: self.user(asked, trace),
         };
-        let draft = draft(trace, Answers::Rated(String::new(), true), about);
+        let draft = draft(trace, Answers::Rated(Said::default(), true), about);
         Some(Draft { tags: self.tags(trace, course), ..draft })
     }
 
-    fn user(&self, asked: &Asked, trace: &Trace) -> Option<String> {
+    pub(super) fn user(&self, asked: &Asked, trace: &Trace) -> Option<String> {
         asked.user.as_deref().map(|user| self.seal.user(trace.exchange.tenant(), user))
     }
 
-    fn tags(&self, trace: &Trace, course: Course) -> Vec<Tag> {
+    pub(super) fn tags(&self, trace: &Trace, course: Course) -> Vec<Tag> {
         // The exchange keeps the revision that it began with; a row says if that was overtaken.
         let overtaken = self.policies.named(&trace.view.policy.name).policy.revision != trace.view.policy.revision;
         let tags = [
@@ -116,6 +134,7 @@ impl Gateway {
             (course.truncated, Tag::Truncated),
             (course.failed_open || trace.failed_open, Tag::FailedOpen),
             (overtaken, Tag::MixedRevision),
+            (course.calls, Tag::ToolCalls),
         ];
         tags.into_iter().filter_map(|(applies, tag)| applies.then_some(tag)).collect()
     }
@@ -130,7 +149,7 @@ impl Trace {
 }
 
 /// What a row takes of the day's places.
-fn claim<'a>(trace: &'a Trace, principle: &'a str, user: Option<&'a str>, client: u64) -> Claim<'a> {
+pub(super) fn claim<'a>(trace: &'a Trace, principle: &'a str, user: Option<&'a str>, client: u64) -> Claim<'a> {
     let policy = &trace.view.policy;
     Claim { policy: &policy.name, principle, user, client, limits: limits(policy) }
 }
@@ -142,21 +161,23 @@ pub(super) fn limits(policy: &policy::Policy) -> Limits {
 }
 
 /// What a row is about.
-struct About {
-    source: Source,
-    principle: Option<usize>,
-    finding: Option<Finding>,
-    model: String,
-    ground: Ground,
-    user: Option<String>,
+pub(super) struct About {
+    pub(super) source: Source,
+    pub(super) principle: Option<usize>,
+    pub(super) finding: Option<Finding>,
+    pub(super) model: String,
+    pub(super) ground: Ground,
+    pub(super) user: Option<String>,
 }
 
-fn draft(trace: &Trace, answers: Answers, about: About) -> Draft {
+/// A row of an exchange, but for what is known of its answers only.
+pub(super) fn draft(trace: &Trace, answers: Answers, about: About) -> Draft {
     let policy = &trace.view.policy;
     let About { source, principle, finding, model, ground, user } = about;
     let rate = match source {
         Source::Shadow => policy.revise.shadow,
         Source::Feedback => policy.pairs.feedback,
+        Source::Resample => policy.pairs.compare.rate,
         _ => 1.0,
     };
     let mut prompt = ground.messages();
@@ -193,7 +214,7 @@ fn draft(trace: &Trace, answers: Answers, about: About) -> Draft {
         tenant: trace.exchange.tenant().map(str::to_owned),
         user,
         word: None,
-        judged: None,
+        judgement: None,
         tags: Vec::new(),
     }
 }

@@ -10,12 +10,12 @@ use crate::policy::{Asking, Rollout, Selector};
 use crate::telemetry::ReloadOutcome;
 
 const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1c1e21;--soft:#5d6570;--paper:#fff;--line:#d9dde2;--good:#0a7d3c;--bad:#b3261e;--tint:#0061c21a}
-@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a0a8b3;--paper:#16181b;--line:#3a3f46;--good:#5fd38d;--bad:#ff8a80;--tint:#50a5ff26}}
-body{margin:2rem auto;max-width:60rem;padding:0 1rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
+:root{--good:#0a7d3c;--bad:#b3261e;--tint:#0061c21a}
+@media(prefers-color-scheme:dark){:root{--good:#5fd38d;--bad:#ff8a80;--tint:#50a5ff26}}
+body{max-width:60rem}
 h1{font-size:1.4rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .4rem}h3{font-size:1rem;margin:1.2rem 0 .3rem}p{margin:.3rem 0}
-.soft{color:var(--soft)}.good{color:var(--good)}.bad{color:var(--bad)}code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}
-.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+.good{color:var(--good)}.bad{color:var(--bad)}code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}
+.wide{overflow-x:auto}table{width:100%}
 td,th{padding:.35rem .6rem;text-align:left;border-bottom:1px solid var(--line)}th{font-weight:600;white-space:nowrap}td.n,th.n{text-align:right}
 td.differs{background:var(--tint);font-weight:600}pre{padding:.7rem;border:1px solid var(--line);border-radius:.4rem;white-space:pre-wrap;overflow-wrap:anywhere}
 nav a{margin-right:1rem}a{color:inherit}

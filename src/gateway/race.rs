@@ -32,6 +32,7 @@ impl Gateway {
         let owner = self.owner(&headers);
         let (body, mut asked) = (raced.body(), Asked::of(raced.call(), &trace.view, self.keeps(&trace)).by(&owner));
         asked.expect_echo(&body);
+        asked.sent = self.to_compare(&trace, target, &body);
         let route = asked.dialect.route();
         let sent = Instant::now();
         let mut call = Box::pin(upstream.send(target, &headers, body));

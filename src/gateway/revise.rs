@@ -21,8 +21,22 @@ pub(super) struct Case<'a> {
     pub(super) original: &'a str,
     /// The beginning of it that the client has read.
     pub(super) shown: &'a str,
-    /// What the rule found; nothing where the answer is revised in the shadow.
+    /// What the rule found; nothing where no rule objects.
     pub(super) finding: Option<&'a Finding>,
+    /// Nobody waits for it.
+    pub(super) shadow: bool,
+}
+
+/// What came of a case.
+pub(super) enum Mending {
+    /// A revision that the guards have nothing against.
+    Done(Box<Mended>),
+    /// The critic found nothing to mend in an answer that the guards let pass.
+    Sound,
+    /// Rounds were run, under this principle first, and none made it good.
+    Bad(Option<usize>),
+    /// Nobody could say: critic or reviser failed, or the budget came to its end.
+    Failed(&'static str),
 }
 
 /// An answer that the guards have nothing against any longer.
@@ -48,14 +62,14 @@ struct Progress {
 
 impl Gateway {
     /// Criticises and revises within the policy's budget: under the violated principle as long as a rule objects, then
-    /// under others. Gives nothing when the answer is to be refused; an error when a guard could not judge.
+    /// under others. An error when a guard could not judge.
     pub(super) async fn mend(
         &self,
         case: &Case<'_>,
         asked: &Asked,
         client: &HeaderMap,
         trace: &Trace,
-    ) -> Result<Option<Mended>, Failure> {
+    ) -> Result<Mending, Failure> {
         let started = Instant::now();
         let objection = case.finding.and_then(|finding| trace.principle_of(finding));
         let mut progress =
@@ -66,15 +80,20 @@ impl Gateway {
             }
             _ => "failed",
         };
-        let outcome = match (case.finding, progress.best.is_some()) {
-            (Some(_), true) => "accepted",
-            (Some(_), false) => outcome,
-            (None, true) => "shadow_revised",
-            (None, false) => "shadow_kept",
+        let counted = match (case.shadow, progress.best.is_some()) {
+            (false, true) => "accepted",
+            (false, false) => outcome,
+            (true, true) => "shadow_revised",
+            (true, false) => "shadow_kept",
         };
-        self.metrics.revised(&trace.view.policy.name, outcome, started.elapsed());
+        self.metrics.revised(&trace.view.policy.name, counted, started.elapsed());
         let (critique, principle) = (progress.critique.unwrap_or_default(), progress.used.first().copied());
-        Ok(progress.best.map(|(cleared, text)| Mended { cleared, text, critique, principle }))
+        Ok(match (progress.best, outcome) {
+            (Some((cleared, text)), _) => Mending::Done(Box::new(Mended { cleared, text, critique, principle })),
+            (None, "unchanged") if case.finding.is_none() && progress.answer == case.original => Mending::Sound,
+            (None, "failed" | "out_of_budget") => Mending::Failed(outcome),
+            (None, _) => Mending::Bad(principle),
+        })
     }
 
     /// Runs the rounds; says how they ended, should nothing have come of them.

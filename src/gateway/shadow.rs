@@ -5,23 +5,24 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::keep::{Course, Kept, Reason};
-use super::revise::Case;
+use super::revise::{Case, Mending};
 use super::whole::Asked;
 use super::{Gateway, Trace};
 use crate::api::Reply;
 use crate::pairs;
+use crate::policy::ReviseWhen;
 
 impl Gateway {
     /// Whether this request's answer is revised in the shadow, should no rule object to it. Nobody's key but ours pays
     /// for what the client did not ask for.
     pub(super) fn shadows(&self, trace: &Trace) -> bool {
         let policy = &trace.view.policy;
-        let name = policy.revise.upstream.as_deref().unwrap_or(trace.exchange.provider());
         policy.revise.shadow > 0.0
+            && policy.revise.when != ReviseWhen::Always
             && !policy.constitution.principles.is_empty()
             && self.keeps(trace)
             && pairs::sampled(&trace.id, policy.revise.shadow)
-            && self.upstreams.iter().any(|upstream| upstream.name() == name && upstream.has_own_key())
+            && self.with_own_key(policy.revise.upstream.as_deref(), trace).is_some()
     }
 
     /// Criticises and revises an answer that the client gets as it is. Returns at once.
@@ -37,13 +38,14 @@ impl Gateway {
         let place = self.pairs.as_ref().map(pairs::Spool::place);
         tokio::spawn(async move {
             let Ok(reply) = Reply::of_text(&answer) else { return };
-            let case = Case { reply: &reply, choice: 0, original: &answer, shown: "", finding: None };
+            let case = Case { reply: &reply, choice: 0, original: &answer, shown: "", finding: None, shadow: true };
             // What fails here fails for nobody; it is counted and logged.
-            if let Ok(Some(mended)) = gateway.mend(&case, &asked, &client, &trace).await
+            if let Ok(Mending::Done(mended)) = gateway.mend(&case, &asked, &client, &trace).await
                 && let Some(principle) = mended.principle
             {
-                let kept = Kept::Revised { original: answer, revised: mended.text, critique: mended.critique };
-                gateway.keep(&asked, &trace, Reason::Principle(principle), kept, course);
+                let kept =
+                    Kept::Revised { original: answer.into(), revised: mended.text.into(), critique: mended.critique };
+                gateway.keep(&asked, &trace, Reason::Shadow(principle), kept, course);
             }
             drop(place);
         });

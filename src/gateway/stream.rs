@@ -11,14 +11,14 @@ use tokio::time::{sleep_until, timeout};
 
 use super::body::Body;
 use super::keep::{Course, Kept, Reason};
+use super::polish::Polished;
 use super::record::Exchange;
-use super::revise::{Case, Mended};
+use super::revise::{Case, Mended, Mending};
 use super::whole::{self, Asked};
 use super::{Gateway, Trace};
 use crate::api::sse::{Frame, Framer};
-use crate::api::{BlockStyle, Event, Limits, Reply};
+use crate::api::{Event, Limits, Reply};
 use crate::guard::{Cleared, Failure, Finding, Objection, Stage, State, StreamGuard};
-use crate::policy::OutputBlock;
 use crate::upstream::{self, Answer};
 
 /// Pieces that may wait for a slow client before the upstream is no longer read.
@@ -31,6 +31,8 @@ const LAST_BYTES: Duration = Duration::from_millis(500);
 enum End {
     Completed,
     Blocked(Finding),
+    /// No rule objects, the critic does under a principle, and no revision was good.
+    Unmended(u32, Option<usize>),
     ClientGone,
     Upstream(String),
     /// The upstream itself told the client, in the stream, that it failed.
@@ -42,10 +44,19 @@ impl End {
     fn as_str(&self) -> &'static str {
         match self {
             Self::Completed => "completed",
-            Self::Blocked(_) => "blocked",
+            Self::Blocked(_) | Self::Unmended(..) => "blocked",
             Self::ClientGone => "client_gone",
             Self::Upstream(_) | Self::Told => "upstream_error",
             Self::Guard(_) => "guard_error",
+        }
+    }
+
+    /// Which answer was refused, and why, where it is known.
+    fn refused(&self) -> Option<(u32, Reason)> {
+        match self {
+            Self::Blocked(finding) => Some((finding.choice, Reason::Rule(finding.clone()))),
+            Self::Unmended(choice, principle) => Some((*choice, Reason::Principle((*principle)?))),
+            _ => None,
         }
     }
 }
@@ -61,7 +72,11 @@ impl Gateway {
     ) -> Response<Body> {
         let headers = upstream::downstream_headers(&answer.headers);
         let compared = trace.beside.as_ref().is_some_and(|beside| beside.looks_at_output(&trace.view));
-        let wanted = compared || self.shadows(trace) || self.listens(trace);
+        let wanted = compared
+            || trace.polishes(asked.dialect)
+            || self.shadows(trace)
+            || asked.sent.is_some()
+            || self.listens(trace);
         if !trace.occasion.looks(Stage::Output) && !wanted {
             let body = Body::through(answer.body, Arc::clone(&trace.exchange));
             return whole::event_stream(answer.status, headers, body);
@@ -109,7 +124,7 @@ struct Flow {
     heartbeat: Duration,
     desk: Arc<Desk>,
     /// What will be kept of it once it is over.
-    rows: Vec<(Finding, Kept, bool)>,
+    rows: Vec<(Reason, Kept, bool)>,
 }
 
 /// What a revision works with.
@@ -206,13 +221,17 @@ impl Flow {
         self.release().await?;
         let revising = *self.guard.state() == State::Revising;
         match (self.guard.complete(), self.guard.failed_upstream()) {
-            (_, true) if revising => Err(End::Upstream("it failed in the middle of an answer".to_owned())),
+            (_, true) if revising || self.guard.waits() => {
+                Err(End::Upstream("it failed in the middle of an answer".to_owned()))
+            }
             (_, true) => Err(End::Told),
-            (true, false) if revising => {
-                self.mend().await?;
+            (true, false) => {
+                if revising {
+                    self.mend().await?;
+                }
+                self.polish().await?;
                 self.release().await.map(|_| ())
             }
-            (true, false) => Ok(()),
             (false, false) => Err(End::Upstream("it ended in the middle of an answer".to_owned())),
         }
     }
@@ -230,11 +249,56 @@ impl Flow {
                 return Err(End::Blocked(finding));
             }
             if !self.guard.has_tool_calls(finding.choice) {
-                let kept = Kept::Revised { original: objection.original, revised, critique: mended.critique };
-                self.rows.push((finding, kept, objection.truncated));
+                let (original, revised) = (objection.original.into(), revised.into());
+                let kept = Kept::Revised { original, revised, critique: mended.critique };
+                self.rows.push((Reason::Rule(finding), kept, objection.truncated));
             }
         }
         Ok(())
+    }
+
+    /// Has each answer that no rule objected to criticised, where the policy wants that of all. Nothing was released yet.
+    async fn polish(&mut self) -> Result<(), End> {
+        if !self.guard.waits() {
+            return Ok(());
+        }
+        for (choice, original) in self.guard.unrevised() {
+            let Ok(reply) = Reply::of_text(&original) else { continue };
+            let (desk, trace) = (Arc::clone(&self.desk), self.trace.clone());
+            let case = Case { reply: &reply, choice: 0, original: &original, shown: "", finding: None, shadow: false };
+            let work = desk.gateway.polished(&case, (&desk.asked, &desk.client), &trace);
+            let mended = match self.alive(work).await?.map_err(End::Guard)? {
+                Polished::Kept => continue,
+                Polished::Refused(principle) => return Err(End::Unmended(choice, principle)),
+                Polished::Revised(mended) => *mended,
+            };
+            let revised = mended.text.clone();
+            let note = trace.annotates(true).then(|| trace.principled(mended.principle, "revise").note());
+            if self.guard.splice(choice, mended.cleared, note).is_err() {
+                return Err(End::Unmended(choice, mended.principle));
+            }
+            if let (Some(principle), false) = (mended.principle, self.guard.has_tool_calls(choice)) {
+                let (original, revised) = (original.into(), revised.into());
+                let kept = Kept::Revised { original, revised, critique: mended.critique };
+                self.rows.push((Reason::Principle(principle), kept, self.guard.is_truncated(choice)));
+            }
+        }
+        self.guard.let_go();
+        Ok(())
+    }
+
+    /// Work, with signs of life for the client meanwhile.
+    async fn alive<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
+        let mut work = std::pin::pin!(work);
+        let mut beats = tokio::time::interval(self.heartbeat);
+        beats.reset();
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                () = self.client.closed() => return Err(End::ClientGone),
+                _ = beats.tick() => self.send(Bytes::from_static(self.guard.transcript().heartbeat())).await?,
+            }
+        }
     }
 
     /// The rounds, with signs of life for the client meanwhile.
@@ -247,47 +311,44 @@ impl Flow {
             original: &objection.original,
             shown: &objection.shown,
             finding: Some(&objection.finding),
+            shadow: false,
         };
-        let mut work = std::pin::pin!(desk.gateway.mend(&case, &desk.asked, &desk.client, &trace));
-        let mut beats = tokio::time::interval(self.heartbeat);
-        beats.reset();
-        loop {
-            tokio::select! {
-                done = &mut work => return done.map_err(End::Guard),
-                () = self.client.closed() => return Err(End::ClientGone),
-                _ = beats.tick() => self.send(Bytes::from_static(self.guard.transcript().heartbeat())).await?,
-            }
+        let work = desk.gateway.mend(&case, &desk.asked, &desk.client, &trace);
+        match self.alive(work).await?.map_err(End::Guard)? {
+            Mending::Done(mended) => Ok(Some(*mended)),
+            _ => Ok(None),
         }
     }
 
     /// What a training team gets of it.
     fn keep(&mut self, end: &End) {
         let aborted = !matches!(end, End::Completed);
-        if let End::Blocked(finding) = end
-            && !self.guard.has_tool_calls(finding.choice)
-            && let Some(answer) = self.guard.said(finding.choice)
+        if let Some((choice, reason)) = end.refused()
+            && !self.guard.has_tool_calls(choice)
+            && let Some(answer) = self.guard.said(choice)
         {
-            let truncated = self.guard.is_truncated(finding.choice);
             self.rows.clear();
-            self.rows.push((finding.clone(), Kept::Refused { answer }, truncated));
+            self.rows.push((reason, Kept::Refused { answer: answer.into() }, self.guard.is_truncated(choice)));
         }
         let (desk, untouched) = (&self.desk, self.rows.is_empty() && !self.guard.has_tool_calls(0));
+        let (truncated, failed_open) = (self.guard.is_truncated(0), self.guard.failed_open());
+        let course = Course { aborted, truncated, failed_open, calls: false };
         if !aborted && untouched && desk.gateway.shadows(&self.trace) {
-            let truncated = self.guard.is_truncated(0);
-            let course = Course { aborted, truncated, failed_open: self.guard.failed_open() };
             desk.gateway.shadow(self.guard.said(0), (&desk.asked, &desk.client), &self.trace, course);
         }
-        if !matches!(end, End::Blocked(_) | End::Guard(_)) && desk.gateway.listens(&self.trace) {
-            let answers = self.guard.answers().into_iter();
+        if !aborted && untouched && desk.asked.sent.is_some() {
+            desk.gateway.compare(self.guard.said(0), (&desk.asked, &desk.client), &self.trace, course);
+        }
+        if end.refused().is_none() && !matches!(end, End::Guard(_)) && desk.gateway.listens(&self.trace) {
+            // Without the calls that it came with, a text would teach something else.
+            let answers = self.guard.answers().into_iter().filter(|(choice, _)| !self.guard.has_tool_calls(*choice));
             let answers = answers.map(|(choice, text)| (choice, json!({"role": "assistant", "content": text})));
-            let course =
-                Course { aborted, truncated: self.guard.is_truncated(0), failed_open: self.guard.failed_open() };
             desk.gateway.listen(answers.collect(), &desk.asked, &self.trace, course);
         }
-        let cut_off = aborted && !(matches!(end, End::Blocked(_)) && self.guard.complete());
-        for (finding, kept, truncated) in self.rows.drain(..) {
-            let course = Course { aborted: cut_off, truncated, failed_open: self.guard.failed_open() };
-            self.desk.gateway.keep(&self.desk.asked, &self.trace, Reason::Rule(&finding), kept, course);
+        let cut_off = aborted && !(end.as_str() == "blocked" && self.guard.complete());
+        for (reason, kept, truncated) in self.rows.drain(..) {
+            let course = Course { aborted: cut_off, truncated, ..course };
+            self.desk.gateway.keep(&self.desk.asked, &self.trace, reason, kept, course);
         }
     }
 
@@ -321,12 +382,12 @@ impl Flow {
         match end {
             End::Completed | End::ClientGone | End::Told => None,
             End::Blocked(finding) => {
-                let style = match self.trace.view.policy.respond.on_output_block {
-                    OutputBlock::ContentFilter => BlockStyle::ContentFilter,
-                    OutputBlock::Refusal => BlockStyle::Refusal,
-                };
                 let notice = self.trace.notice(finding, Stage::Output, "block");
-                Some(transcript.block_tail(&notice, style))
+                Some(transcript.block_tail(&notice, self.trace.block_style()))
+            }
+            End::Unmended(_, principle) => {
+                let notice = self.trace.principled(*principle, "block");
+                Some(transcript.block_tail(&notice, self.trace.block_style()))
             }
             End::Upstream(reason) => {
                 tracing::warn!(request_id = self.trace.id, reason, "an upstream's stream broke");

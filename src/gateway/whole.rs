@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::body::Body;
+use super::compare::Sent;
 use super::keep::{Course, Kept, Reason};
 use super::refuse::{self, Refusal};
-use super::revise::Case;
+use super::revise::{Case, Mending};
 use super::{Gateway, Trace};
-use crate::api::{BlockStyle, Call, Dialect, Echo, Ground, Limits, Origin, Reply, Segment, Transcript};
+use crate::api::{Call, Dialect, Echo, Ground, Limits, Origin, Reply, Segment, Transcript};
 use crate::guard::{Finding, Outcome, Stage, View};
-use crate::policy::{Action, Mode, OnStream, OutputBlock};
+use crate::pairs::Said;
+use crate::policy::{Action, Mode, OnStream, ReviseWhen};
 use crate::telemetry::StageTimer;
 use crate::upstream;
 
@@ -31,6 +33,8 @@ pub(super) struct Asked {
     pub(super) limits: Limits,
     /// What was asked; kept only where a rule may revise or a row may be kept.
     pub(super) ground: Option<Ground>,
+    /// How it went up, where a second answer is to be drawn.
+    pub(super) sent: Option<Sent>,
     /// Whom the client names as its user, where a row may be kept.
     pub(super) user: Option<String>,
     /// A hash of the tenant or of the client's key.
@@ -45,9 +49,11 @@ impl Asked {
             rules.any(|rule| rule.action == action)
         };
         let revises = acts(Action::Revise) && !(call.stream() && view.policy.revise.on_stream == OnStream::Block);
-        let aside = view.policy.revise.shadow > 0.0 || view.policy.pairs.feedback > 0.0;
+        let pairs = &view.policy.pairs;
+        let aside = view.policy.revise.shadow > 0.0 || pairs.feedback > 0.0 || pairs.compare.rate > 0.0;
         let kept = acts(Action::Block) || acts(Action::Revise) || aside;
-        let needed = revises || keeps && kept;
+        let always = view.policy.revise.when == ReviseWhen::Always;
+        let needed = revises || always || keeps && kept;
         Self {
             dialect: call.dialect(),
             stream: call.stream(),
@@ -55,6 +61,7 @@ impl Asked {
             model: call.model().to_owned(),
             limits: Limits::default(),
             ground: needed.then(|| call.ground()),
+            sent: None,
             user: keeps.then(|| call.user()).flatten(),
             client: 0,
         }
@@ -79,7 +86,17 @@ impl Asked {
     /// A request without a body.
     pub(super) fn list(dialect: Dialect) -> Self {
         let (transcript, limits) = (Transcript::new(dialect, false), Limits::default());
-        Self { dialect, stream: false, transcript, model: String::new(), limits, ground: None, user: None, client: 0 }
+        Self {
+            dialect,
+            stream: false,
+            transcript,
+            model: String::new(),
+            limits,
+            ground: None,
+            sent: None,
+            user: None,
+            client: 0,
+        }
     }
 }
 
@@ -122,23 +139,18 @@ impl Gateway {
         let (findings, failed_open) = (verdict.findings, verdict.failed_open);
         let (reply, action) = match verdict.outcome {
             Outcome::Pass(reply) => {
-                let redacted = trace.redacted(&findings);
                 let mut reply = reply.into_inner();
                 if status.is_success() && self.shadows(trace) && !reply.has_tool_calls(0) {
                     let course = Course { truncated: reply.is_truncated(0), failed_open, ..Course::default() };
                     self.shadow(reply.edited_answer(0), (asked, client), trace, course);
                 }
-                let finding = redacted.or(findings.first());
-                if trace.annotates(redacted.is_some())
-                    && let Some(finding) = finding
-                {
-                    reply.annotate(&trace.notice(
-                        finding,
-                        Stage::Output,
-                        if redacted.is_some() { "redact" } else { "audit" },
-                    ));
+                let action = trace.found(&mut reply, &findings);
+                if status.is_success() && trace.polishes(asked.dialect) {
+                    let (reply, done) = self.polish(reply, (None, failed_open), (asked, client), trace).await?;
+                    (reply, done.or(action))
+                } else {
+                    (reply, action)
                 }
-                (reply, redacted.map(|_| "redact"))
             }
             Outcome::Block(..) | Outcome::Revise(..) if !asked.dialect.is_answered() => return Err(Refusal::withheld()),
             Outcome::Block(reply, finding) => {
@@ -146,12 +158,26 @@ impl Gateway {
                 (trace.block(reply, &finding, &findings), Some("block"))
             }
             Outcome::Revise(reply, finding) => {
-                self.revise(reply, (finding, findings), failed_open, (asked, client), trace).await?
+                let revised = Some(finding.choice);
+                let (reply, action) =
+                    self.revise(reply, (finding, findings), failed_open, (asked, client), trace).await?;
+                if action == Some("revise") && trace.polishes(asked.dialect) {
+                    let (reply, done) = self.polish(reply, (revised, failed_open), (asked, client), trace).await?;
+                    (reply, done.or(action))
+                } else {
+                    (reply, action)
+                }
             }
         };
         if status.is_success() && action != Some("block") && self.listens(trace) {
+            let (answers, calls) = answers(&reply);
+            let course = Course { truncated: reply.is_truncated(0), failed_open, calls, ..Course::default() };
+            self.listen(answers, asked, trace, course);
+        }
+        let untouched = !matches!(action, Some("block" | "revise")) && !reply.has_tool_calls(0);
+        if status.is_success() && untouched && asked.sent.is_some() {
             let course = Course { truncated: reply.is_truncated(0), failed_open, ..Course::default() };
-            self.listen(answers(&reply), asked, trace, course);
+            self.compare(reply.edited_answer(0), (asked, client), trace, course);
         }
         let timer = StageTimer::start();
         let mut response = refuse::json(status, Body::whole(reply.into_body()));
@@ -173,12 +199,12 @@ impl Gateway {
         asked: &Asked,
         trace: &Trace,
     ) {
-        if !self.keeps(trace) || reply.has_tool_calls(finding.choice) {
+        if !self.keeps(trace) {
             return;
         }
-        if let Some(answer) = reply.edited_answer(finding.choice).filter(|answer| !answer.trim().is_empty()) {
+        if let Some(answer) = said_in(reply, finding.choice) {
             let course = Course { truncated: reply.is_truncated(finding.choice), failed_open, ..Course::default() };
-            self.keep(asked, trace, Reason::Rule(finding), Kept::Refused { answer }, course);
+            self.keep(asked, trace, Reason::Rule(finding.clone()), Kept::Refused { answer }, course);
         }
     }
 
@@ -210,24 +236,29 @@ impl Gateway {
         trace: &Trace,
     ) -> Result<(Reply, Option<&'static str>), Refusal> {
         let mended = if let Some(original) = revisable(&reply, &finding, &findings, trace) {
-            let case =
-                Case { reply: &reply, choice: finding.choice, original: &original, shown: "", finding: Some(&finding) };
+            let case = Case {
+                reply: &reply,
+                choice: finding.choice,
+                original: &original,
+                shown: "",
+                finding: Some(&finding),
+                shadow: false,
+            };
             self.mend(&case, asked, client, trace).await?
         } else {
             self.metrics.revised(&trace.view.policy.name, "failed", Duration::ZERO);
-            None
+            Mending::Bad(None)
         };
-        let Some(mended) = mended else {
+        let Mending::Done(mended) = mended else {
             self.keep_refused(&reply, &finding, failed_open, asked, trace);
             return Ok((trace.block(reply, &finding, &findings), Some("block")));
         };
         let mut accepted = mended.cleared.into_inner();
-        let both = (reply.edited_answer(finding.choice), accepted.edited_answer(finding.choice));
-        // Text without the tool calls that it came with would teach something else.
-        if let ((Some(original), Some(revised)), false) = (both, reply.has_tool_calls(finding.choice)) {
+        let both = (said_in(&reply, finding.choice), said_in(&accepted, finding.choice));
+        if let (Some(original), Some(revised)) = both {
             let course = Course { truncated: reply.is_truncated(finding.choice), failed_open, ..Course::default() };
             let kept = Kept::Revised { original, revised, critique: mended.critique };
-            self.keep(asked, trace, Reason::Rule(&finding), kept, course);
+            self.keep(asked, trace, Reason::Rule(finding.clone()), kept, course);
         }
         if trace.annotates(true) {
             accepted.annotate(&trace.notice(&finding, Stage::Output, "revise"));
@@ -236,13 +267,26 @@ impl Gateway {
     }
 }
 
-/// The texts that the client gets, by choice, as messages.
-fn answers(reply: &Reply) -> Vec<(u32, Value)> {
-    let texts = reply.segments().iter().filter(|segment| segment.origin == Origin::Output);
-    let choices: BTreeSet<u32> = texts.map(|text| text.choice).filter(|choice| *choice != Segment::WHOLE).collect();
-    let said = choices.into_iter().filter_map(|choice| Some((choice, reply.edited_answer(choice)?)));
-    let said = said.filter(|(_, text)| !text.trim().is_empty());
-    said.map(|(choice, text)| (choice, json!({"role": "assistant", "content": text}))).collect()
+/// The answers that the client gets, by choice, as messages; and whether one of them calls tools.
+fn answers(reply: &Reply) -> (Vec<(u32, Value)>, bool) {
+    let said = choices(reply, &[Origin::Output, Origin::ToolArgs]);
+    let said: Vec<(u32, Said)> =
+        said.into_iter().filter_map(|choice| Some((choice, said_in(reply, choice)?))).collect();
+    let calls = said.iter().any(|(_, said)| !said.calls.is_empty());
+    (said.into_iter().map(|(choice, said)| (choice, said.message())).collect(), calls)
+}
+
+/// The choices that have a text of one of these origins.
+pub(super) fn choices(reply: &Reply, origins: &[Origin]) -> BTreeSet<u32> {
+    let texts = reply.segments().iter().filter(|segment| origins.contains(&segment.origin));
+    texts.map(|text| text.choice).filter(|choice| *choice != Segment::WHOLE).collect()
+}
+
+/// One answer as the client gets it, with the tools that it calls. Nothing where there is none, or where a call has no place
+/// in a row: text without the calls that it came with would teach something else.
+pub(super) fn said_in(reply: &Reply, choice: u32) -> Option<Said> {
+    let (text, calls) = (reply.edited_answer(choice).unwrap_or_default(), reply.tool_calls(choice)?);
+    (!text.trim().is_empty() || !calls.is_empty()).then_some(Said { text, calls })
 }
 
 /// The answer as a guard reads it. An upstream's error body is read as text throughout: it may quote the prompt.
@@ -269,26 +313,27 @@ fn revisable(reply: &Reply, finding: &Finding, findings: &[Finding], trace: &Tra
 impl Trace {
     /// Ends every choice that a rule with consequences was hit in.
     fn block(&self, mut reply: Reply, finding: &Finding, findings: &[Finding]) -> Reply {
-        let style = match self.view.policy.respond.on_output_block {
-            OutputBlock::ContentFilter => BlockStyle::ContentFilter,
-            OutputBlock::Refusal => BlockStyle::Refusal,
-        };
         let choices: Vec<u32> = findings
             .iter()
             .filter(|finding| self.acts(finding, &[Action::Block, Action::Revise]))
             .map(|finding| finding.choice)
             .collect();
         let notice = self.notice(finding, Stage::Output, "block");
-        reply.block(&choices, &notice, style);
+        reply.block(&choices, &notice, self.block_style());
         if self.annotates(true) {
             reply.annotate(&notice);
         }
         reply
     }
 
-    /// The first finding of a rule that redacts in earnest.
-    fn redacted<'a>(&self, findings: &'a [Finding]) -> Option<&'a Finding> {
-        findings.iter().find(|finding| self.acts(finding, &[Action::Redact]))
+    /// Notes on an answer that passes what was found in it; says what was done to it.
+    fn found(&self, reply: &mut Reply, findings: &[Finding]) -> Option<&'static str> {
+        let redacted = findings.iter().find(|finding| self.acts(finding, &[Action::Redact]));
+        if let Some(finding) = redacted.or(findings.first()).filter(|_| self.annotates(redacted.is_some())) {
+            let word = if redacted.is_some() { "redact" } else { "audit" };
+            reply.annotate(&self.notice(finding, Stage::Output, word));
+        }
+        redacted.map(|_| "redact")
     }
 
     fn acts(&self, finding: &Finding, actions: &[Action]) -> bool {

@@ -26,7 +26,7 @@ use super::window::{Shape, Window};
 use crate::api::{Channel, Close, Dialect, Event, Lane, Origin, Transcript, Usage};
 use crate::policy::{Action, OnStream};
 pub use splice::{Objection, Unspliceable};
-use splice::{content, on_stream};
+use splice::{content, criticises, on_stream};
 
 /// Bytes of one stream that may wait for a verdict. A tool call or an unbroken run of text beyond it ends the stream.
 const MAX_HELD: usize = 1024 * 1024;
@@ -55,6 +55,7 @@ enum LastWord {
 
 /// The guard of one stream.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about one stream")]
 pub struct StreamGuard {
     guards: Guards,
     occasion: Occasion,
@@ -72,6 +73,8 @@ pub struct StreamGuard {
     last_word: LastWord,
     /// What a revision does to this stream.
     on_stream: OnStream,
+    /// Nothing is released until [`StreamGuard::let_go`].
+    waits: bool,
     /// The answers that are to be revised; of several choices perhaps several.
     objections: BTreeMap<Lane, Finding>,
     /// Choices that ended at the token limit.
@@ -128,7 +131,7 @@ type Edited = (Vec<(usize, String)>, Option<Vec<u8>>);
 impl StreamGuard {
     /// A guard for one answer.
     pub fn new(guards: Guards, occasion: Occasion, dialect: Dialect, transcript: Transcript) -> Self {
-        let on_stream = on_stream(occasion.view(), dialect);
+        let (on_stream, waits) = (on_stream(occasion.view(), dialect), criticises(occasion.view(), dialect));
         Self {
             guards,
             occasion,
@@ -144,6 +147,7 @@ impl StreamGuard {
             finished: BTreeSet::new(),
             last_word: LastWord::Unsaid,
             on_stream,
+            waits,
             objections: BTreeMap::new(),
             truncated: BTreeSet::new(),
             remembers: on_stream != OnStream::Block,
@@ -155,6 +159,16 @@ impl StreamGuard {
     /// Whether nothing is released before the whole answer has come.
     pub fn holds(&self) -> bool {
         self.on_stream == OnStream::Hold
+    }
+
+    /// Whether nothing is released although everything is judged: the policy has every answer criticised.
+    pub fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// What was judged may go.
+    pub fn let_go(&mut self) {
+        self.waits = false;
     }
 
     /// Keeps whole answers although nothing is revised: a blocked one may become a row.
@@ -332,7 +346,7 @@ impl StreamGuard {
     /// Events at the head of the line whose text has been released.
     fn drain(&mut self) -> Vec<Cleared<Bytes>> {
         let mut out = Vec::new();
-        if self.state == State::Revising || (self.on_stream == OnStream::Hold && !self.ended) {
+        if self.waits || self.state == State::Revising || (self.on_stream == OnStream::Hold && !self.ended) {
             return out;
         }
         while let Some(held) = self.queue.front() {

@@ -73,6 +73,10 @@ const META: Kind = Kind::Record(&[
     ("rating", Whole),
     ("comment", Text),
     ("judged", Number),
+    ("lean", Number),
+    ("judge", Text),
+    ("second", Text),
+    ("second_model", Text),
     ("split", Text),
     ("tags", List(&Text)),
 ]);

@@ -2,11 +2,11 @@
 
 use std::time::SystemTime;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::pairs::row::{Consent, GuardScore, Meta, Pair, Row, Signal, Source, Split, Tag, Unpaired};
+use crate::pairs::row::{Consent, GuardScore, Meta, Pair, Row, Side, Signal, Source, Split, Tag, Unpaired};
 use crate::pairs::sample::fraction;
 use crate::pairs::timestamp::rfc3339;
 
@@ -51,10 +51,25 @@ pub struct Draft {
     pub user: Option<String>,
     /// What a person said of the answer.
     pub word: Option<Word>,
-    /// See [`Meta::judged`].
-    pub judged: Option<f32>,
+    /// What a judge made of two answers.
+    pub judgement: Option<Judgement>,
     /// See [`Meta::tags`].
     pub tags: Vec<Tag>,
+}
+
+/// What a judge made of two answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// See [`Meta::judged`].
+    pub judged: f32,
+    /// See [`Meta::lean`].
+    pub lean: f32,
+    /// See [`Meta::judge`].
+    pub judge: String,
+    /// See [`Meta::second`].
+    pub second: Side,
+    /// See [`Meta::second_model`].
+    pub second_model: String,
 }
 
 /// What a person said of an answer.
@@ -76,14 +91,41 @@ pub enum Answers {
     /// The better and the worse one.
     Both {
         /// The better answer.
-        chosen: (String, Option<f32>),
+        chosen: (Said, Option<f32>),
         /// The worse answer.
-        rejected: (String, Option<f32>),
+        rejected: (Said, Option<f32>),
     },
     /// An answer that was refused, and no other.
-    Refused((String, Option<f32>)),
+    Refused((Said, Option<f32>)),
     /// An answer that a person found good (`true`) or bad, and no other.
-    Rated(String, bool),
+    Rated(Said, bool),
+}
+
+/// An answer: its text, and the calls of tools that came with it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    /// May be empty where there are calls.
+    pub text: String,
+    /// In `OpenAI`'s shape.
+    pub calls: Vec<Value>,
+}
+
+impl Said {
+    /// As an assistant's message in `OpenAI`'s shape.
+    pub fn message(self) -> Value {
+        let Self { text, calls } = self;
+        if calls.is_empty() {
+            return json!({"role": "assistant", "content": text});
+        }
+        let content = Some(text).filter(|text| !text.is_empty());
+        json!({"role": "assistant", "content": content, "tool_calls": calls})
+    }
+}
+
+impl<T: Into<String>> From<T> for Said {
+    fn from(text: T) -> Self {
+        Self { text: text.into(), calls: Vec::new() }
+    }
 }
 
 impl Draft {
@@ -91,7 +133,12 @@ impl Draft {
     /// tools, critique, the name of the model) and returns its replacement, or nothing where it is to stay.
     pub fn into_row(self, redact: &dyn Fn(&str) -> Option<String>) -> Row {
         let clean = |text: String| redact(&text).unwrap_or(text);
-        let answer = |text: String| vec![serde_json::json!({"role": "assistant", "content": clean(text)})];
+        let answer = |Said { text, mut calls }: Said| {
+            for call in &mut calls {
+                redact_leaves(call, redact);
+            }
+            vec![Said { text: clean(text), calls }.message()]
+        };
         let split = split(&self.prompt);
         let mut prompt = self.prompt;
         for message in &mut prompt {
@@ -123,7 +170,11 @@ impl Draft {
             event: self.word.as_ref().map(|word| word.event.to_owned()),
             rating: self.word.as_ref().and_then(|word| word.rating),
             comment: self.word.and_then(|word| word.comment).map(clean),
-            judged: self.judged,
+            judged: self.judgement.as_ref().map(|judgement| judgement.judged),
+            lean: self.judgement.as_ref().map(|judgement| judgement.lean),
+            judge: self.judgement.as_ref().map(|judgement| judgement.judge.clone()),
+            second: self.judgement.as_ref().map(|judgement| judgement.second),
+            second_model: self.judgement.map(|judgement| judgement.second_model).map(clean),
             split,
             tags: self.tags,
         };
@@ -202,8 +253,6 @@ fn sha256(text: &str) -> String {
 
 #[cfg(test)]
 pub(in crate::pairs) mod tests {
-    use serde_json::json;
-
     use super::*;
 
     pub(in crate::pairs) fn draft(request_id: &str) -> Draft {
@@ -238,7 +287,7 @@ pub(in crate::pairs) mod tests {
             tenant: None,
             user: None,
             word: None,
-            judged: None,
+            judgement: None,
             tags: Vec::new(),
         }
     }
@@ -272,6 +321,21 @@ pub(in crate::pairs) mod tests {
     }
 
     #[test]
+    fn calls_of_tools_are_in_the_row_and_redacted() {
+        let call =
+            json!({"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{\"to\":\"secret\"}"}});
+        let said = |text: &str| Said { text: text.into(), calls: vec![call.clone()] };
+        let answers = Answers::Both { chosen: (said(""), None), rejected: (said("My secret."), None) };
+        let pair = pair(Draft { answers, tags: vec![Tag::ToolCalls], ..draft("req_1") }, &|text| {
+            text.contains("secret").then(|| text.replace("secret", "[S]"))
+        });
+        assert_eq!(pair.chosen[0]["content"], Value::Null);
+        assert_eq!(pair.rejected[0]["content"], "My [S].");
+        assert_eq!(pair.rejected[0]["tool_calls"][0]["function"]["arguments"], "{\"to\":\"[S]\"}");
+        assert_eq!(crate::pairs::mistakes(&Row::Pair(Box::new(pair))), Vec::<String>::new());
+    }
+
+    #[test]
     fn what_a_person_said_is_marked_and_redacted() {
         let comment = Some("too secret".to_owned());
         let word = Word { signal: Signal::Explicit, event: "thumbs_up", rating: None, comment };
@@ -289,8 +353,9 @@ pub(in crate::pairs) mod tests {
     #[test]
     fn a_row_without_the_later_columns_is_read() {
         let mut value = serde_json::to_value(pair(draft("req_1"), &|_| None)).unwrap();
-        for later in ["consent", "tenant", "user", "signal", "event", "rating", "comment", "judged"] {
-            assert!(value["meta"].as_object_mut().unwrap().remove(later).is_some(), "{later}");
+        let judged = ["judged", "lean", "judge", "second", "second_model"];
+        for later in ["consent", "tenant", "user", "signal", "event", "rating", "comment"].iter().chain(&judged) {
+            assert!(value["meta"].as_object_mut().unwrap().remove(*later).is_some(), "{later}");
         }
         let read = Row::read(value.to_string().as_bytes()).unwrap();
         assert_eq!((read.meta().consent, &read.meta().user), (Consent::Operator, &None));

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::pairs::row::{Meta, Pair, Row, Unpaired};
+use crate::pairs::row::{Meta, Pair, Row, Source, Tag, Unpaired};
 
 /// Everything that is wrong with a row, without any text of it. Trainers would stumble over each of these, or learn
 /// nonsense.
@@ -12,6 +12,9 @@ pub fn mistakes(row: &Row) -> Vec<String> {
     match row {
         Row::Pair(pair) => preference(pair, &mut found),
         Row::Unpaired(unpaired) => single(unpaired, &mut found),
+    }
+    if has_calls(row) && !row.meta().tags.contains(&Tag::ToolCalls) {
+        found.push("meta.tags: expected tool_calls, as an answer calls tools".to_owned());
     }
     meta(row.meta(), &mut found);
     found
@@ -96,10 +99,33 @@ fn single(unpaired: &Unpaired, found: &mut Vec<String>) {
 fn answer(messages: &[Value], name: &str, found: &mut Vec<String>) {
     match messages {
         [only] if only["role"] != "assistant" => found.push(format!("{name}[0].role: expected assistant")),
+        [only] if only.get("tool_calls").is_some() => calls(&only["tool_calls"], name, found),
         [only] if text(only).trim().is_empty() => found.push(format!("{name}[0].content: expected a text")),
         [_] => {}
         _ => found.push(format!("{name}: expected one message, found {}", messages.len())),
     }
+}
+
+/// Each call has an id, a name, and arguments as JSON text.
+fn calls(calls: &Value, name: &str, found: &mut Vec<String>) {
+    let place = format!("{name}[0].tool_calls");
+    let Some(calls) = calls.as_array().filter(|calls| !calls.is_empty()) else {
+        return found.push(format!("{place}: expected at least one call"));
+    };
+    for (at, call) in calls.iter().enumerate() {
+        let function = &call["function"];
+        if ![&call["id"], &function["name"], &function["arguments"]].iter().all(|member| member.is_string()) {
+            found.push(format!("{place}[{at}]: expected texts as id, function.name and function.arguments"));
+        }
+    }
+}
+
+fn has_calls(row: &Row) -> bool {
+    let answers = match row {
+        Row::Pair(pair) => [pair.chosen.as_slice(), pair.rejected.as_slice()],
+        Row::Unpaired(unpaired) => [unpaired.completion.as_slice(), &[]],
+    };
+    answers.into_iter().flatten().any(|message| message.get("tool_calls").is_some())
 }
 
 fn score(score: Option<f32>, name: &str, found: &mut Vec<String>) {
@@ -126,6 +152,13 @@ fn meta(meta: &Meta, found: &mut Vec<String>) {
     }
     if meta.judged.is_some_and(|judged| !(5.0..=9.0).contains(&judged)) {
         found.push("meta.judged: expected a number from 5 to 9".to_owned());
+    }
+    if meta.lean.is_some_and(|lean| !(-4.0..=4.0).contains(&lean)) {
+        found.push("meta.lean: expected a number from -4 to 4".to_owned());
+    }
+    let judgement = [meta.judged.is_some(), meta.lean.is_some(), meta.judge.is_some(), meta.second.is_some()];
+    if meta.source == Source::Resample && judgement.contains(&false) {
+        found.push("meta: expected judged, lean, judge and second in a row of the source resample".to_owned());
     }
     if meta.signal.is_some() != meta.event.is_some() {
         found.push("meta.event: expected together with meta.signal".to_owned());
@@ -156,7 +189,7 @@ mod tests {
             mistakes(&Row::Pair(Box::new(spoilt)))
         };
         let same = |p: &mut Pair| p.chosen.clone_from(&p.rejected);
-        let cases: [Case<'_>; 12] = [
+        let cases: [Case<'_>; 17] = [
             (&|p| p.prompt.clear(), "prompt: expected at least one message"),
             (&|p| p.prompt[1]["role"] = json!("robot"), "prompt[1].role: expected one of"),
             (&|p| p.chosen.clear(), "chosen: expected one message, found 0"),
@@ -168,6 +201,11 @@ mod tests {
             (&|p| p.meta.created_at = "today".into(), "meta.created_at: expected a time"),
             (&|p| p.meta.rating = Some(6), "meta.rating: expected a number from 1 to 5"),
             (&|p| p.meta.judged = Some(4.0), "meta.judged: expected a number from 5 to 9"),
+            (&|p| p.chosen[0]["tool_calls"] = json!([]), "chosen[0].tool_calls: expected at least one call"),
+            (&|p| p.chosen[0]["tool_calls"] = json!([{"id": "1"}]), "tool_calls[0]: expected texts as id"),
+            (&|p| p.chosen[0]["tool_calls"] = json!([{"id": "1"}]), "meta.tags: expected tool_calls"),
+            (&|p| p.meta.lean = Some(4.5), "meta.lean: expected a number from -4 to 4"),
+            (&|p| p.meta.source = Source::Resample, "meta: expected judged, lean, judge and second"),
             (&|p| p.meta.event = Some("copy".into()), "meta.event: expected together with meta.signal"),
         ];
         for (change, told) in cases {

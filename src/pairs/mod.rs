@@ -29,12 +29,12 @@ mod stats;
 mod timestamp;
 
 pub use caps::{Claim, Limits};
-pub use draft::{Answers, Draft, Word};
+pub use draft::{Answers, Draft, Judgement, Said, Word};
 pub use export::{Format, Unfit};
 pub use feedback::{Answer, Exchange, Feedback, Given, Taken};
 pub use mistakes::{fingerprint, mistakes};
 pub use read::{ReadError, Reading, files};
-pub use row::{Consent, GuardScore, Meta, Pair, Row, Signal, Source, Split, Tag, Unpaired};
+pub use row::{Consent, GuardScore, Meta, Pair, Row, Side, Signal, Source, Split, Tag, Unpaired};
 pub use sample::sampled;
 pub use seal::{Seal, SealError, Unsealed};
 pub use select::{LeftOut, Selection};

@@ -74,7 +74,8 @@ pub struct Pair {
     pub chosen: Vec<Value>,
     /// The worse answer: one assistant message.
     pub rejected: Vec<Value>,
-    /// The violated rule's score of the better answer, where the rule has scores.
+    /// The violated rule's score of the better answer, where the rule has scores; of two answers that a judge compared, the
+    /// judge's, from 0 (the best) to 1.
     pub score_chosen: Option<f32>,
     /// The same of the worse answer.
     pub score_rejected: Option<f32>,
@@ -141,11 +142,33 @@ pub struct Meta {
     /// From 1 to 9, above 5: by how much a judge prefers the chosen answer, where a judge made the pair.
     #[serde(default)]
     pub judged: Option<f32>,
+    /// From -4 to 4: by how much that judge leaned to the second place (above 0) or to the first, whatever stood there.
+    #[serde(default)]
+    pub lean: Option<f32>,
+    /// The model that judged.
+    #[serde(default)]
+    pub judge: Option<String>,
+    /// Which of the two answers the client did not get: it was drawn to be compared.
+    #[serde(default)]
+    pub second: Option<Side>,
+    /// The model that gave that answer.
+    #[serde(default)]
+    pub second_model: Option<String>,
     /// Hashed from the conversation's beginning, so that no conversation is in two splits.
     pub split: Split,
     /// What makes the row doubtful; exports leave tagged rows out unless they are told otherwise.
     #[serde(default)]
     pub tags: Vec<Tag>,
+}
+
+/// One of a pair's answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The better one.
+    Chosen,
+    /// The worse one.
+    Rejected,
 }
 
 /// What makes a row doubtful.
@@ -160,13 +183,16 @@ pub enum Tag {
     FailedOpen,
     /// Another policy revision came into force while the exchange was under way.
     MixedRevision,
-    /// The answer calls tools. Of a whole answer the calls are in the row, of a streamed one they are left out.
+    /// The judge's two orders prefer different answers: the place decided.
+    PositionBias,
+    /// The answer calls tools: not every training tool has a place for that.
     ToolCalls,
 }
 
 impl Tag {
     /// Every tag.
-    pub const ALL: [Self; 5] = [Self::Aborted, Self::Truncated, Self::FailedOpen, Self::MixedRevision, Self::ToolCalls];
+    pub const ALL: [Self; 6] =
+        [Self::Aborted, Self::Truncated, Self::FailedOpen, Self::MixedRevision, Self::PositionBias, Self::ToolCalls];
 
     /// The word in rows and options.
     pub fn as_str(self) -> &'static str {
@@ -175,6 +201,7 @@ impl Tag {
             Self::Truncated => "truncated",
             Self::FailedOpen => "failed_open",
             Self::MixedRevision => "mixed_revision",
+            Self::PositionBias => "position_bias",
             Self::ToolCalls => "tool_calls",
         }
     }

@@ -5,7 +5,7 @@ use crate::pairs::row::{Pair, Row, Signal, Split, Tag, Unpaired};
 /// What an export takes.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// By how much the rejected answer's score must exceed the chosen one's, where the deciding rule has scores.
+    /// By how much the rejected answer's score must exceed the chosen one's, where the deciding rule or a judge has scores.
     pub margin: f32,
     /// Tagged rows that are taken all the same.
     pub include: Vec<Tag>,
@@ -69,7 +69,14 @@ impl Selection {
         if meta.signal == Some(Signal::Implicit) && !self.implicit {
             return Err(LeftOut::Implicit);
         }
-        let Some(threshold) = meta.guards.first().and_then(|guard| guard.threshold) else { return Ok(()) };
+        let threshold = meta.guards.first().and_then(|guard| guard.threshold);
+        let Some(threshold) = threshold else {
+            // A judge's scores have no threshold, only a distance.
+            return match row {
+                Row::Pair(pair) => pair.margin.map_or(Ok(()), |margin| self.apart(margin)),
+                Row::Unpaired(_) => Ok(()),
+            };
+        };
         match row {
             Row::Pair(pair) => self.clean(pair, threshold),
             Row::Unpaired(unpaired) => consistent(unpaired, threshold),
@@ -86,8 +93,12 @@ impl Selection {
         if rejected < threshold {
             return Err(LeftOut::RejectedPasses);
         }
-        // Scores are rounded to digits that mean something before they are compared.
-        if ((rejected - chosen) * 1e4).round() < (self.margin * 1e4).round() { Err(LeftOut::Margin) } else { Ok(()) }
+        self.apart(rejected - chosen)
+    }
+
+    /// Whether two scores lie far enough apart. They are rounded to digits that mean something before.
+    fn apart(&self, margin: f32) -> Result<(), LeftOut> {
+        if (margin * 1e4).round() < (self.margin * 1e4).round() { Err(LeftOut::Margin) } else { Ok(()) }
     }
 }
 
@@ -129,6 +140,16 @@ mod tests {
         by_pattern.meta.guards[0].threshold = None;
         (by_pattern.score_chosen, by_pattern.score_rejected) = (None, None);
         assert_eq!(selection.takes(&Row::Pair(Box::new(by_pattern))), Ok(()));
+    }
+
+    #[test]
+    fn answers_that_a_judge_compared_are_far_enough_apart() {
+        for (margin, told) in [(0.19, Err(LeftOut::Margin)), (0.2, Ok(())), (1.0, Ok(()))] {
+            let mut row = pair(draft("req_1"), &|_| None);
+            row.meta.guards.clear();
+            (row.meta.source, row.margin) = (crate::pairs::Source::Resample, Some(margin));
+            assert_eq!(Selection::default().takes(&Row::Pair(Box::new(row))), told, "{margin}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@
 
 pub(in crate::pairs) mod file;
 mod lane;
+mod retention;
 pub(in crate::pairs) mod room;
 
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,10 @@ pub struct Config {
     pub fsync_rows: usize,
     /// The most bytes that all rows in the directory take; by default 10 GiB. What comes on top is dropped.
     pub max_bytes: u64,
+    /// Rows are deleted when they are so many days old, whether shipped or not; by default never. A file goes as a whole, so
+    /// that its last rows go up to an hour early.
+    #[schemars(range(min = 1, max = 36_500))]
+    pub max_age_days: Option<u32>,
     /// A file that got its first row so many milliseconds ago is closed, so that sinks can take it as a whole; by default
     /// 300 000. Without sinks, files are closed by size alone.
     pub seal_ms: u64,
@@ -89,6 +94,7 @@ impl Default for Config {
             fsync_ms: 1000,
             fsync_rows: 256,
             max_bytes: 10 << 30,
+            max_age_days: None,
             seal_ms: 300_000,
             after_shipping: AfterShipping::Delete,
             sinks: Vec::new(),
@@ -158,6 +164,11 @@ impl Config {
             (self.queue_rows > 0, "queue_rows", "at least 1"),
             (self.fsync_rows > 0, "fsync_rows", "at least 1"),
             (self.max_file_bytes > 0, "max_file_bytes", "at least 1"),
+            (
+                self.max_age_days.is_none_or(|days| (1..=36_500).contains(&days)),
+                "max_age_days",
+                "a number from 1 to 36500",
+            ),
             (self.max_bytes >= self.max_file_bytes, "max_bytes", "at least as much as max_file_bytes"),
         ];
         let broken = bounds.into_iter().find(|(holds, ..)| !holds);
@@ -198,7 +209,7 @@ impl Spool {
 
     /// Whether another row may be left today. Takes its places if so.
     pub fn admit(&self, claim: &Claim<'_>) -> bool {
-        let admitted = self.shared.caps.admit(claim, std::time::SystemTime::now());
+        let admitted = self.shared.caps.admit(claim, SystemTime::now());
         let told = |cap| self.shared.metrics.pair_capped(claim.policy, claim.principle, cap);
         admitted.inspect_err(|cap| told(*cap)).is_ok()
     }
@@ -254,8 +265,9 @@ struct Writer {
 impl Writer {
     fn run(mut self, rows: &Receiver<Row>) {
         let mut sync_at: Option<Instant> = None;
+        let mut expire_at = self.expire();
         loop {
-            let wake = sync_at.into_iter().chain(self.seal_at()).min();
+            let wake = sync_at.into_iter().chain(self.seal_at()).chain(expire_at).min();
             let received = match wake {
                 None => rows.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => rows.recv_timeout(at.saturating_duration_since(Instant::now())),
@@ -274,6 +286,9 @@ impl Writer {
                 self.sync();
                 self.lanes.iter_mut().for_each(Lane::leave);
             }
+            if expire_at.is_some_and(|at| at <= now) {
+                expire_at = self.expire();
+            }
             self.metrics.pairs_unsynced(self.unsynced());
             sync_at = match self.unsynced() {
                 0 => None,
@@ -287,7 +302,21 @@ impl Writer {
     /// When the oldest file is to be closed.
     fn seal_at(&self) -> Option<Instant> {
         let since = self.lanes.iter().filter_map(|lane| lane.since).min()?;
-        (!self.config.sinks.is_empty()).then(|| since + Duration::from_millis(self.config.seal_ms))
+        let shipped = (!self.config.sinks.is_empty()).then(|| Duration::from_millis(self.config.seal_ms));
+        let aged = self.config.max_age_days.map(|_| retention::ROUND);
+        Some(since + shipped.into_iter().chain(aged).min()?)
+    }
+
+    /// Deletes rows that are too old; says when to look again, if ever.
+    fn expire(&mut self) -> Option<Instant> {
+        let days = self.config.max_age_days?;
+        match retention::expire(&self.config.dir, days, !self.config.sinks.is_empty(), SystemTime::now()) {
+            Ok(expired) => self.metrics.pairs_expired(expired.kept, expired.unshipped),
+            Err(error) => {
+                tracing::warn!(%error, dir = %self.config.dir.display(), "old preference pairs could not be deleted");
+            }
+        }
+        Some(Instant::now() + retention::ROUND)
     }
 
     fn unsynced(&self) -> usize {

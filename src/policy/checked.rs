@@ -384,6 +384,10 @@ pub struct ReviseSettings {
     pub upstream: Option<String>,
     /// Who criticises and revises; `None` is the model that answered.
     pub model: Option<String>,
+    /// Which answers are revised.
+    pub when: ReviseWhen,
+    /// What follows where an answer that no rule objects to should be revised and cannot be.
+    pub on_error: OnError,
     /// What happens to an answer that is streamed.
     pub on_stream: OnStream,
     /// The part of the answers that no rule objects to, in [0, 1], which are criticised and revised after the client has
@@ -393,6 +397,17 @@ pub struct ReviseSettings {
     pub timeout: Duration,
     /// Tokens that critic and reviser may write in all rounds together.
     pub max_tokens: u32,
+}
+
+/// Which answers are criticised and revised before anyone reads them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReviseWhen {
+    /// Those that a rule with `action: revise` objects to.
+    #[default]
+    Violation,
+    /// Every answer, under the principles in turn.
+    Always,
 }
 
 /// What `revise` does to an answer that is streamed.
@@ -409,7 +424,7 @@ pub enum OnStream {
 }
 
 /// Preference pairs.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PairSettings {
     /// The part of the requests whose revised or blocked answers are kept, in [0, 1].
     pub rate: f64,
@@ -421,10 +436,27 @@ pub struct PairSettings {
     pub per_client_per_day: Option<u32>,
     /// The part of the requests whose answers people may rate, in [0, 1]; at most [`PairSettings::rate`] counts.
     pub feedback: f64,
+    /// Second answers, drawn to be compared.
+    pub compare: CompareSettings,
     /// Who has to agree that rows are kept.
     pub consent: Consent,
     /// Whose prompt a row holds.
     pub prompt: PromptAs,
+}
+
+/// Second answers that are drawn to be compared with the first.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CompareSettings {
+    /// The part of the requests that a second answer is drawn for, in [0, 1]; at most [`PairSettings::rate`] counts.
+    pub rate: f64,
+    /// The configured upstream that gives it; `None` is the one that answered.
+    pub upstream: Option<String>,
+    /// The model that gives it; `None` is the one that answered.
+    pub model: Option<String>,
+    /// For the answer and both judgements together.
+    pub timeout: Duration,
+    /// Tokens that the answer may take.
+    pub max_tokens: u32,
 }
 
 /// Who has to agree that rows of an exchange are kept.
@@ -456,6 +488,8 @@ pub struct JudgeSettings {
     pub upstream: Option<String>,
     /// Who judges; `None` where the caller has to say.
     pub model: Option<String>,
+    /// How it is to weigh the principles.
+    pub rubric: Option<String>,
     /// Tokens that each judgement may take.
     pub max_tokens: u32,
     /// Comparisons by people that the judge is shown.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_saphyr::Location;
 
 use super::checked::{
-    Constitution, JudgeExample, JudgeSettings, Known, PairSettings, Policy, Respond, ReviseSettings, Rule,
-    StreamSettings,
+    CompareSettings, Constitution, JudgeExample, JudgeSettings, Known, OnError, OnStream, PairSettings, Policy,
+    Respond, ReviseSettings, ReviseWhen, Rule, StreamSettings,
 };
 use super::constitution;
 use super::embedded::{self, Test};
@@ -40,8 +40,10 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Compiled
     let rules = rules(source, file.rules.as_deref(), &constitution, known, &mut found);
     let respond = keep(respond(source, file.respond), &mut found);
     let stream = keep(stream(source, &file.stream), &mut found);
-    let revise = keep(revise(source, &file.revise, known), &mut found);
-    let pairs = keep(pairs(source, &file.pairs), &mut found);
+    let principled = !constitution.principles.is_empty();
+    let revise = keep(revise(source, &file.revise, (known, principled)), &mut found);
+    let judged = principled && file.judge.model.is_some();
+    let pairs = keep(pairs(source, &file.pairs, (known, judged)), &mut found);
     let judge = keep(judge(source, &file.judge, known), &mut found);
     // Which rules there are is known for sure only when each of them is sound.
     let tests =
@@ -211,18 +213,38 @@ fn stream(source: Source<'_>, written: &schema::Stream) -> Result<StreamSettings
     Ok(StreamSettings { first_window_chars, window_chars, overlap_chars, hold })
 }
 
-fn revise(source: Source<'_>, written: &schema::Revise, known: &Known) -> Result<ReviseSettings, Problem> {
+fn revise(
+    source: Source<'_>,
+    written: &schema::Revise,
+    (known, principled): (&Known, bool),
+) -> Result<ReviseSettings, Problem> {
+    let when = written.when.as_ref().map_or(ReviseWhen::Violation, |when| when.value);
+    if let (Some(place), ReviseWhen::Always) = (&written.when, when) {
+        if !principled {
+            let message = "`always` needs principles to criticise by: write some under `constitution`";
+            return Err(source.problem(place.referenced, message));
+        }
+        if written.on_stream != OnStream::Hold {
+            let message = "`always` needs `on_stream: hold`: what was released before its critique cannot be revised";
+            return Err(source.problem(place.referenced, message));
+        }
+    }
+    if let (Some(place), ReviseWhen::Violation) = (&written.on_error, when) {
+        let message = "only with `when: always`: an answer that a rule objects to is refused when it cannot be revised";
+        return Err(source.problem(place.referenced, message));
+    }
     let rounds = source.within(written.rounds.as_ref(), 1, (1, 16))?;
     let upstream = written.upstream.as_ref().map(|upstream| named_upstream(source, upstream, known)).transpose()?;
     let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
     if let (Some(upstream), None) = (&written.upstream, &model) {
-        let message = "another upstream needs a `model`: the one that answered need not be known there";
-        return Err(source.problem(upstream.referenced, message));
+        return Err(source.problem(upstream.referenced, NEEDS_MODEL));
     }
     let timeout = source.duration(written.timeout.as_ref(), Duration::from_secs(30))?;
     let max_tokens = source.within(written.max_tokens.as_ref(), 4096, (16, 1 << 20))?;
     let shadow = source.within(written.shadow.as_ref(), 0.0, (0.0, 1.0))?;
-    Ok(ReviseSettings { rounds, upstream, model, on_stream: written.on_stream, shadow, timeout, max_tokens })
+    let on_error = written.on_error.as_ref().map_or(OnError::Closed, |on_error| on_error.value);
+    let on_stream = written.on_stream;
+    Ok(ReviseSettings { rounds, upstream, model, when, on_error, on_stream, shadow, timeout, max_tokens })
 }
 
 fn named_upstream(source: Source<'_>, written: &Spanned<String>, known: &Known) -> Result<String, Problem> {
@@ -234,7 +256,34 @@ fn named_upstream(source: Source<'_>, written: &Spanned<String>, known: &Known) 
     Err(source.problem(written.referenced, format!("unknown upstream `{}`, {told}", written.value)))
 }
 
-fn pairs(source: Source<'_>, written: &schema::Pairs) -> Result<PairSettings, Problem> {
+fn compare(
+    source: Source<'_>,
+    written: &schema::Compare,
+    (known, judged): (&Known, bool),
+) -> Result<CompareSettings, Problem> {
+    let rate = source.within(written.rate.as_ref(), 0.0, (0.0, 1.0))?;
+    if let Some(place) = written.rate.as_ref().filter(|_| rate > 0.0 && !judged) {
+        let message = "nobody judges: expected `judge.model`, and principles to judge by under `constitution`";
+        return Err(source.problem(place.referenced, message));
+    }
+    let upstream = written.upstream.as_ref().map(|upstream| named_upstream(source, upstream, known)).transpose()?;
+    let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
+    if let (Some(upstream), None) = (&written.upstream, &model) {
+        return Err(source.problem(upstream.referenced, NEEDS_MODEL));
+    }
+    let timeout = source.duration(written.timeout.as_ref(), Duration::from_mins(1))?;
+    let max_tokens = source.within(written.max_tokens.as_ref(), 1024, (16, 1 << 20))?;
+    Ok(CompareSettings { rate, upstream, model, timeout, max_tokens })
+}
+
+/// What is wrong with another upstream under the name of no model.
+const NEEDS_MODEL: &str = "another upstream needs a `model`: the one that answered need not be known there";
+
+fn pairs(
+    source: Source<'_>,
+    written: &schema::Pairs,
+    (known, judged): (&Known, bool),
+) -> Result<PairSettings, Problem> {
     let rate = source.within(written.rate.as_ref(), 1.0, (0.0, 1.0))?;
     let cap =
         |cap: &Option<Spanned<u32>>| cap.as_ref().map(|cap| source.within(Some(cap), 1, (1, u32::MAX))).transpose();
@@ -244,6 +293,7 @@ fn pairs(source: Source<'_>, written: &schema::Pairs) -> Result<PairSettings, Pr
         per_user_per_day: cap(&written.per_user_per_day)?,
         per_client_per_day: cap(&written.per_client_per_day)?,
         feedback: source.within(written.feedback.as_ref(), 0.0, (0.0, 1.0))?,
+        compare: compare(source, &written.compare, (known, judged))?,
         consent: written.consent,
         prompt: written.prompt,
     })
@@ -252,6 +302,7 @@ fn pairs(source: Source<'_>, written: &schema::Pairs) -> Result<PairSettings, Pr
 fn judge(source: Source<'_>, written: &schema::Judge, known: &Known) -> Result<JudgeSettings, Problem> {
     let upstream = written.upstream.as_ref().map(|upstream| named_upstream(source, upstream, known)).transpose()?;
     let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
+    let rubric = written.rubric.as_ref().map(|rubric| source.said(rubric)).transpose()?;
     let max_tokens = source.within(written.max_tokens.as_ref(), 512, (16, 1 << 16))?;
     let example = |written: &schema::JudgeExample| {
         Ok(JudgeExample {
@@ -263,7 +314,7 @@ fn judge(source: Source<'_>, written: &schema::Judge, known: &Known) -> Result<J
         })
     };
     let examples = written.examples.iter().map(example).collect::<Result<_, Problem>>()?;
-    Ok(JudgeSettings { upstream, model, max_tokens, examples })
+    Ok(JudgeSettings { upstream, model, rubric, max_tokens, examples })
 }
 
 fn keep<T>(checked: Result<T, Problem>, found: &mut Vec<Problem>) -> Option<T> {

@@ -3,6 +3,7 @@
 mod conditions;
 mod constitutions;
 mod documents;
+mod revisions;
 mod rules;
 mod tests;
 

@@ -37,9 +37,10 @@ mod watch;
 mod when;
 
 pub use checked::{
-    Action, Annotate, Bound, Consent, Constitution, Disclose, Guard, InputBlock, InputMode, JudgeExample,
-    JudgeSettings, Known, KnownLabel, Mode, OnError, OnStream, OutputBlock, PairSettings, Pattern, Policy, Principle,
-    PromptAs, ReplayedBlock, Respond, ReviseSettings, Role, Rule, Stages, StreamSettings,
+    Action, Annotate, Bound, CompareSettings, Consent, Constitution, Disclose, Guard, InputBlock, InputMode,
+    JudgeExample, JudgeSettings, Known, KnownLabel, Mode, OnError, OnStream, OutputBlock, PairSettings, Pattern,
+    Policy, Principle, PromptAs, ReplayedBlock, Respond, ReviseSettings, ReviseWhen, Role, Rule, Stages,
+    StreamSettings,
 };
 pub use embedded::{Expected, Given, Probe, Proof, Test};
 pub use error::PolicyError;

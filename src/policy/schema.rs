@@ -14,7 +14,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::{
     Action, Annotate, Consent, Disclose, InputBlock, InputMode, Mode, OnError, OnStream, OutputBlock, PromptAs,
-    ReplayedBlock, Role, constitution, embedded, inherit, rollout,
+    ReplayedBlock, ReviseWhen, Role, constitution, embedded, inherit, rollout,
 };
 use crate::api::Origin;
 use crate::yaml::{Spanned, schema_of};
@@ -294,6 +294,13 @@ pub(super) struct Revise {
     #[serde(default, deserialize_with = "written")]
     #[schemars(range(min = 1, max = 16))]
     pub(super) rounds: Option<Spanned<u32>>,
+    /// Which answers are revised: those that a rule objects to, or all.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) when: Option<Spanned<ReviseWhen>>,
+    /// With `when: always`: what follows where critic or reviser fail, or the budget ends, on an answer that no rule
+    /// objects to.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) on_error: Option<Spanned<OnError>>,
     /// What happens to an answer that is streamed.
     #[serde(default)]
     pub(super) on_stream: OnStream,
@@ -340,6 +347,9 @@ pub(super) struct Pairs {
     #[serde(default, deserialize_with = "written")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub(super) feedback: Option<Spanned<f64>>,
+    /// Second answers that are drawn aside and judged against the first; by default none.
+    #[serde(default)]
+    pub(super) compare: Compare,
     /// Who has to agree that rows are kept.
     #[serde(default)]
     pub(super) consent: Consent,
@@ -348,16 +358,44 @@ pub(super) struct Pairs {
     pub(super) prompt: PromptAs,
 }
 
+/// Second answers that are drawn, after the client has got the first, to be compared by the policy's judge.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct Compare {
+    /// The part of the requests, among those kept, that a second answer is drawn for; by default 0. Needs `judge.model`.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(super) rate: Option<Spanned<f64>>,
+    /// The configured upstream that gives it, by its name; by default the one that answered. It needs a key of its own.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) upstream: Option<Spanned<String>>,
+    /// The model that gives it; by default the one that answered.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) model: Option<Spanned<String>>,
+    /// For the answer and both judgements together; by default `60s`.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(regex(pattern = DURATION))]
+    pub(super) timeout: Option<Spanned<String>>,
+    /// Tokens that the answer may take, where the request does not ask for fewer; by default 1024.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(range(min = 16, max = 1_048_576))]
+    pub(super) max_tokens: Option<Spanned<u32>>,
+}
+
 /// How two answers are compared.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Judge {
-    /// The configured upstream that is asked, by its name; by default the first one. It needs a key of its own.
+    /// The configured upstream that is asked, by its name; by default the one that answered, and for `wardline judge` the
+    /// first one. It needs a key of its own.
     #[serde(default, deserialize_with = "written")]
     pub(super) upstream: Option<Spanned<String>>,
     /// Who judges.
     #[serde(default, deserialize_with = "written")]
     pub(super) model: Option<Spanned<String>>,
+    /// How the judge is to weigh the principles, in the operator's words, e.g. what counts for how much.
+    #[serde(default, deserialize_with = "written")]
+    pub(super) rubric: Option<Spanned<String>>,
     /// Tokens that each judgement may take; by default 512.
     #[serde(default, deserialize_with = "written")]
     #[schemars(range(min = 16, max = 65_536))]

@@ -33,7 +33,7 @@ pub(super) struct Said {
 }
 
 impl Asker<'_> {
-    /// Asks as `role` (`critic`, `reviser`, `judge`); counts what it cost.
+    /// Asks as `role` (`critic`, `reviser`, `judge`, `rival`); counts what it cost.
     pub(super) async fn ask(
         &self,
         role: &'static str,
@@ -43,9 +43,22 @@ impl Asker<'_> {
     ) -> Result<Said, Error> {
         let dialect = dialect(self.upstream.provider());
         let body = question(dialect, self.model, system, material, max_tokens);
-        let failed = |source| Error::Upstream { role, source };
         let target = PathAndQuery::from_static(self.upstream.provider().questions());
-        let mut response = self.upstream.send(&target, &self.headers(), body).await.map_err(failed)?;
+        let reply = self.reply(role, &target, dialect, body).await?;
+        let text = reply.answer(0).ok_or_else(|| Error::unreadable(role, "it holds no text"))?;
+        Ok(Said { text, usage: reply.usage() })
+    }
+
+    /// The whole answer to a request; counts what it cost.
+    pub(super) async fn reply(
+        &self,
+        role: &'static str,
+        target: &PathAndQuery,
+        dialect: Dialect,
+        body: Bytes,
+    ) -> Result<Reply, Error> {
+        let failed = |source| Error::Upstream { role, source };
+        let mut response = self.upstream.send(target, &self.headers(), body).await.map_err(failed)?;
         if !response.status.is_success() {
             return Err(Error::Status { role, status: response.status.as_u16() });
         }
@@ -54,15 +67,13 @@ impl Asker<'_> {
         self.read(role, dialect, body)
     }
 
-    fn read(&self, role: &'static str, dialect: Dialect, body: Bytes) -> Result<Said, Error> {
+    fn read(&self, role: &'static str, dialect: Dialect, body: Bytes) -> Result<Reply, Error> {
         let reply =
             Reply::read(dialect, body, &Limits::default()).map_err(|error| Error::unreadable(role, error.kind()))?;
-        let usage = reply.usage();
-        if let Some(usage) = usage {
+        if let Some(usage) = reply.usage() {
             self.metrics.revision_cost(self.policy, role, usage.input, usage.output);
         }
-        let text = reply.answer(0).ok_or_else(|| Error::unreadable(role, "it holds no text"))?;
-        Ok(Said { text, usage })
+        Ok(reply)
     }
 
     fn headers(&self) -> HeaderMap {
@@ -77,7 +88,7 @@ impl Asker<'_> {
 }
 
 /// The dialect in which an upstream is asked, whatever the client speaks.
-fn dialect(provider: Provider) -> Dialect {
+pub(super) fn dialect(provider: Provider) -> Dialect {
     match provider {
         Provider::OpenAi | Provider::Azure => Dialect::OpenAiChat,
         Provider::Anthropic => Dialect::AnthropicMessages,

@@ -1,4 +1,4 @@
-//! Why critic, reviser or judge brought nothing.
+//! Why critic, reviser, judge or rival brought nothing.
 
 use crate::upstream;
 
@@ -8,7 +8,7 @@ pub enum Error {
     /// The call failed.
     #[error("the {role} could not be asked: {source}")]
     Upstream {
-        /// `critic`, `reviser` or `judge`.
+        /// `critic`, `reviser`, `judge` or `rival`.
         role: &'static str,
         /// What happened.
         source: upstream::Error,
@@ -16,7 +16,7 @@ pub enum Error {
     /// The upstream refused.
     #[error("the {role} was asked and the upstream answered with status {status}")]
     Status {
-        /// `critic`, `reviser` or `judge`.
+        /// `critic`, `reviser`, `judge` or `rival`.
         role: &'static str,
         /// The status.
         status: u16,
@@ -24,7 +24,7 @@ pub enum Error {
     /// What came back is not what was asked for.
     #[error("the {role} did not answer with what was asked for: {reason}")]
     Unreadable {
-        /// `critic`, `reviser` or `judge`.
+        /// `critic`, `reviser`, `judge` or `rival`.
         role: &'static str,
         /// What is wrong with it; holds none of its text.
         reason: String,

@@ -6,7 +6,8 @@
 //! or closes a delimiter changes nothing, and prose instead of JSON is an error, not a pass. All rounds share one budget
 //! of time and tokens.
 //!
-//! A judge compares two answers under the same principles, in both orders, so that its liking for a place shows.
+//! A judge compares two answers under the same principles, in both orders, so that its liking for a place shows. The
+//! second of them may be a rival's: the same request, sent once more.
 //!
 //! This room never decides whether a revision is good enough: the guards judge it again after each round.
 
@@ -17,9 +18,11 @@ mod form;
 mod judge;
 mod parse;
 mod revise;
+mod rival;
 
 pub use agenda::next_principle;
 pub use error::Error;
 pub use judge::{Comparison, EQUAL, Judge, Preference, Verdict, from_scores};
 pub use parse::Critique;
 pub use revise::{Budget, Draft, Reviser, Round};
+pub use rival::{Drawn, Rival};

@@ -202,7 +202,7 @@ impl Draft<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::OnStream;
+    use crate::policy::{OnError, OnStream, ReviseWhen};
 
     #[test]
     fn a_continuation_follows_what_was_shown() {
@@ -225,6 +225,8 @@ mod tests {
             rounds: 1,
             upstream: None,
             model: None,
+            when: ReviseWhen::Violation,
+            on_error: OnError::Closed,
             on_stream: OnStream::Block,
             shadow: 0.0,
             timeout: Duration::from_secs(1),

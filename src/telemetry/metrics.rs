@@ -174,12 +174,15 @@ pub struct Metrics {
     revision_outcomes: IntCounterVec,
     revision_duration: HistogramVec,
     revision_tokens: IntCounterVec,
+    comparisons: IntCounterVec,
+    comparison_duration: HistogramVec,
     upstream_requests: IntCounterVec,
     upstream_errors: IntCounterVec,
     client_retries: IntCounterVec,
     pairs_sampled: IntCounterVec,
     pairs_dropped: IntCounterVec,
     pairs_capped: IntCounterVec,
+    pairs_expired: IntCounterVec,
     feedback: IntCounterVec,
     feedback_refused: IntCounterVec,
     feedback_exchanges: IntGauge,
@@ -438,8 +441,21 @@ impl Metrics {
             revision_tokens: counter(
                 r,
                 "wardline_revision_tokens_total",
-                "Tokens that critiques and revisions cost; no part of the usage that clients are told.",
+                "Tokens that critiques, revisions, second answers and judgements cost; no part of the usage that clients are told.",
                 &["policy", "role", "type"],
+            )?,
+            comparisons: counter(
+                r,
+                "wardline_comparisons_total",
+                "Second answers that were drawn and judged against the first, by what came of it.",
+                &["policy", "outcome"],
+            )?,
+            comparison_duration: hist(
+                r,
+                "wardline_comparison_duration_seconds",
+                "A second answer and its judgement, off the request's way.",
+                &["policy"],
+                CALL,
             )?,
             upstream_requests: counter(
                 r,
@@ -470,6 +486,12 @@ impl Metrics {
                 "wardline_pairs_dropped_total",
                 "Preference rows that were lost, and why.",
                 &["sink", "reason"],
+            )?,
+            pairs_expired: counter(
+                r,
+                "wardline_pairs_expired_rows_total",
+                "Preference rows deleted for their age; those that a sink still lacked are lost.",
+                &["state"],
             )?,
             pairs_capped: counter(
                 r,
@@ -744,7 +766,7 @@ impl Metrics {
         self.unscannable.with_label_values(&[route, reason]).inc();
     }
 
-    /// What a critic or reviser was given to read (`input`) and wrote (`output`), in tokens as the provider counts them.
+    /// What a critic, reviser, rival or judge was given to read (`input`) and wrote (`output`), in tokens as the provider counts them.
     pub fn revision_cost(&self, policy: &str, role: &'static str, input: u64, output: u64) {
         for (kind, tokens) in [("input", input), ("output", output)] {
             self.revision_tokens.with_label_values(&[policy, role, kind]).inc_by(tokens);
@@ -756,6 +778,16 @@ impl Metrics {
     pub fn revised(&self, policy: &str, outcome: &'static str, took: Duration) {
         self.revision_outcomes.with_label_values(&[policy, outcome]).inc();
         self.revision_duration.with_label_values(&[policy]).observe(took.as_secs_f64());
+    }
+
+    /// A second answer was to be compared: `preferred` or `position_bias` (a row was made), `equal`, `same` (word for word),
+    /// `objected` (a rule would not let it pass), `unfit` (it cannot be asked for, or has no text), `failed`,
+    /// `out_of_time`, `busy` (too many under way).
+    pub fn comparison_ended(&self, policy: &str, outcome: &'static str, took: Option<Duration>) {
+        self.comparisons.with_label_values(&[policy, outcome]).inc();
+        if let Some(took) = took {
+            self.comparison_duration.with_label_values(&[policy]).observe(took.as_secs_f64());
+        }
     }
 
     /// An upstream answered.
@@ -783,6 +815,12 @@ impl Metrics {
     /// from the spool to another sink, `unreadable` or `too_large`.
     pub fn pairs_dropped(&self, sink: &str, reason: &'static str, rows: u64) {
         self.pairs_dropped.with_label_values(&[sink, reason]).inc_by(rows);
+    }
+
+    /// Preference rows were deleted for their age: that every sink had, or nobody was to take; and that a sink still lacked.
+    pub fn pairs_expired(&self, kept: u64, unshipped: u64) {
+        self.pairs_expired.with_label_values(&["kept"]).inc_by(kept);
+        self.pairs_expired.with_label_values(&["unshipped"]).inc_by(unshipped);
     }
 
     /// A preference row was not made: its `principle`, `user` or `client` has left as many today as the policy wants.

@@ -11,6 +11,7 @@ const POLICY: &str = "constitution:
 rules: []
 judge:
   model: judge-1
+  rubric: A lie weighs more than a harsh word.
   examples: [{ prompt: Hi, first: Go away., second: Hello., reasoning: The second is kind., score: 9 }]
 ";
 
@@ -96,6 +97,7 @@ async fn a_fair_judge_is_asked_in_both_orders_and_agrees() {
     let asked: Vec<Value> = judged.asked.iter().map(material).collect();
     assert_eq!((&asked[0]["first"], &asked[1]["first"]), (&json!("kind"), &json!("rude")), "both orders");
     assert_eq!(asked[0]["principles"], json!(["Be kind.", "Say what is true."]));
+    assert_eq!(asked[0]["rubric"], "A lie weighs more than a harsh word.");
     assert_eq!(asked[0]["examples"][0]["score"], 9);
     assert_eq!(judged.asked[0].json()["model"], "judge-1");
     let scores: Vec<f64> = judged.lines.iter().map(|line| line["score"].as_f64().unwrap()).collect();
@@ -166,4 +168,41 @@ async fn a_limit_takes_rows_from_the_whole_file() {
     let prompts: Vec<Value> =
         judged.asked.iter().step_by(2).map(|request| material(request)["prompt"].clone()).collect();
     assert_eq!((judged.code, prompts), (0, vec![json!("p4"), json!("p9")]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_is_drawn_on_a_page_of_its_own() {
+    let mut rows =
+        vec![row("Hi", "kind", "rude", "a"), row("Hi", "rude", "kind", "b"), row("Hi", "kind", "kind", "tie")];
+    rows[0]["source"] = json!("<b>crowd</b>");
+    let place = tempfile::tempdir().unwrap();
+    let page = place.path().join("judge.html");
+    let more: &'static [&'static str] = Box::leak(Box::new(["--html", page.to_str().unwrap().to_owned().leak()]));
+    let judged = judged(&rows, more, |request| {
+        let material = material(request);
+        match (material["first"].as_str().unwrap(), material["second"].as_str().unwrap()) {
+            ("kind", "rude") => score(1),
+            ("rude", "kind") => score(9),
+            _ => score(3),
+        }
+    })
+    .await;
+    assert_eq!(judged.code, 0, "{}", judged.err);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert_eq!(page.matches("<svg ").count(), 3, "scores, agreement, position bias");
+    for words in [
+        "<title>judge, 1: 1</title>",
+        "<title>people, 7: 1</title>",
+        "<title>judge: the first, people: the first: 1</title>",
+        "<title>pairs that people find equal, -2: 1</title>",
+        "<tr><td>over everything<td class=n>3<td class=n>3<td class=n>100.0</tr>",
+        "<tr><td>on these: questions won by the first place<td class=n>2</tr>",
+        "rows of &lt;b&gt;crowd&lt;/b&gt;",
+        "judged by judge-1 under 2 principles of policy test",
+    ] {
+        assert!(page.contains(words), "{words}\n{page}");
+    }
+    assert!(!page.contains("<script") && !page.contains("http://") && !page.contains("https://"), "{page}");
+    let unwritable = self::judged(&rows, &["--html", "/no/such/place/judge.html"], |_| score(5)).await;
+    assert_eq!((unwritable.code, unwritable.asked.len()), (64, 0), "{}", unwritable.err);
 }

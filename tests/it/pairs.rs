@@ -32,21 +32,21 @@ fn draft(number: usize, answers: Answers) -> Draft {
         tenant: None,
         user: None,
         word: None,
-        judged: None,
+        judgement: None,
         tags: Vec::new(),
     }
 }
 
 fn pair(number: usize, chosen: f32, tags: &[Tag]) -> Row {
     let answers = Answers::Both {
-        chosen: ("You matter.".to_owned(), Some(chosen)),
-        rejected: ("You are worthless.".to_owned(), Some(0.9)),
+        chosen: ("You matter.".into(), Some(chosen)),
+        rejected: ("You are worthless.".into(), Some(0.9)),
     };
     Draft { tags: tags.to_vec(), ..draft(number, answers) }.into_row(&|_| None)
 }
 
 fn blocked(number: usize) -> Row {
-    let answers = Answers::Refused(("You are worthless.".to_owned(), Some(0.9)));
+    let answers = Answers::Refused(("You are worthless.".into(), Some(0.9)));
     Draft { source: Source::Block, critique: None, ..draft(number, answers) }.into_row(&|_| None)
 }
 

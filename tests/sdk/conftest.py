@@ -135,6 +135,11 @@ def revising(gateways: Callable[[str], Gateway]) -> Gateway:
 
 
 @pytest.fixture
+def rated(gateways: Callable[[str], Gateway]) -> Gateway:
+    return gateways("rated")
+
+
+@pytest.fixture
 def own_gateway(upstream: Upstream) -> Iterator[Gateway]:
     """A gateway for one test, which may edit its policy."""
     gateway = Gateway("guarded", upstream.url).start()

@@ -31,7 +31,7 @@ upstreams:
   azure: {{ dialect: azure, url: "{upstream}", api_key_env: SDK_TEST_KEY }}
 policies: {{ dir: policies, active: {policy} }}
 classifier: {{ dir: "{model}", threads: 1 }}
-pairs: {{ dir: pairs }}
+pairs: {{ dir: pairs, feedback: {{}} }}
 log: {{ format: text, level: info }}
 """
 
@@ -105,7 +105,11 @@ class Gateway:
         return total
 
     def pairs(self) -> list[dict]:
-        files = sorted((self.dir / "pairs").rglob("pairs-*.jsonl*"))
+        return self.rows("pairs")
+
+    def rows(self, kind: str) -> list[dict]:
+        """What was kept: `pairs`, or rows that are `unpaired`."""
+        files = sorted((self.dir / "pairs").rglob(f"{kind}-*.jsonl*"))
         return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
     def _get(self, path: str) -> str:

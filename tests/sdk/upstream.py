@@ -65,6 +65,7 @@ SCRIPTS = {
     "toxic-stubborn": Script(((TOXIC.strip(),),), revision=TOXIC.strip()),
     "toxic-slow": Script(((TOXIC.strip(),),), slow_critic=True),
     "toxic-second": Script(((HARMLESS,), (TOXIC.strip(),))),
+    "second": Script(((SAID["second"],),)),
     "two": Script(((HARMLESS,), (SAID["second"],))),
     "tool": Script(tools=tuple(SAID["tools"]), piece=3),
     "structured": Script(((SAID["structured"],),)),

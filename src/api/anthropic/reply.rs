@@ -103,3 +103,14 @@ pub(in crate::api) fn tidy(doc: &Json, touched: &[Touched], edits: &mut Edits) {
         edits.remove_members(block, |key| key == "citations");
     }
 }
+
+/// Calls of the client's tools, in `OpenAI`'s shape.
+pub(in crate::api) fn tool_calls(body: &serde_json::Value) -> Option<Vec<serde_json::Value>> {
+    let blocks = body["content"].as_array()?;
+    let elsewhere = |kind: &str| kind != "tool_use" && (kind.ends_with("_tool_use") || kind.ends_with("_tool_result"));
+    if blocks.iter().any(|block| block["type"].as_str().is_some_and(elsewhere)) {
+        return None;
+    }
+    let said = serde_json::json!({"messages": [{"role": "assistant", "content": blocks}]});
+    super::messages(&said).first()?["tool_calls"].as_array().cloned()
+}

@@ -174,3 +174,14 @@ pub(in crate::api) fn tidy(doc: &Json, touched: &[Touched], edits: &mut Edits) {
 fn forget_logprobs(choice: Value<'_>, edits: &mut Edits) {
     choice.all("logprobs").for_each(|logprobs| edits.replace(logprobs.span(), b"null".to_vec()));
 }
+
+/// Calls of functions in one choice. The older `function_call` has no id, and so no place among them.
+pub(in crate::api) fn tool_calls(body: &serde_json::Value, choice: u32) -> Option<Vec<serde_json::Value>> {
+    let choices = body["choices"].as_array()?.iter().enumerate();
+    let index = |at: usize, item: &serde_json::Value| item["index"].as_u64().unwrap_or(at as u64);
+    let mut choices =
+        choices.filter(|(at, item)| index(*at, item) == u64::from(choice)).map(|(_, item)| &item["message"]);
+    let message = choices.next().filter(|message| !message["function_call"].is_object())?;
+    let calls = message["tool_calls"].as_array()?;
+    calls.iter().all(|call| call["function"]["name"].is_string() && call["id"].is_string()).then(|| calls.clone())
+}

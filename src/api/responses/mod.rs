@@ -15,4 +15,4 @@ pub(super) use call::{inject, messages, read_call};
 pub(super) use event::{forget_copies, read_event};
 pub(super) use progress::Progress;
 pub(super) use render::refusal;
-pub(super) use reply::{answer, block, has_tool_calls, read_reply, replace_answer, tidy};
+pub(super) use reply::{answer, block, has_tool_calls, read_reply, replace_answer, tidy, tool_calls};

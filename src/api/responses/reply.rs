@@ -127,3 +127,14 @@ pub(super) fn forget(part: Value<'_>, edits: &mut Edits) {
         edits.replace(copies.span(), b"[]".to_vec());
     }
 }
+
+/// Calls of the client's functions, in `OpenAI`'s other shape.
+pub(in crate::api) fn tool_calls(body: &serde_json::Value) -> Option<Vec<serde_json::Value>> {
+    let items = body["output"].as_array()?;
+    let elsewhere = |kind: &str| kind.ends_with("_call") && !matches!(kind, "function_call" | "custom_tool_call");
+    if items.iter().any(|item| item["type"].as_str().is_some_and(elsewhere)) {
+        return None;
+    }
+    let said = super::messages(&serde_json::json!({ "input": items }));
+    Some(said.iter().filter_map(|message| message["tool_calls"].as_array()).flatten().cloned().collect())
+}

@@ -11,12 +11,12 @@ const CASES: usize = 1000;
 const TEXT: usize = 4000;
 
 const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1c1e21;--soft:#5d6570;--paper:#fff;--line:#d9dde2;--tint:#0061c21a;--more:#b3261e;--less:#0a7d3c}
-@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a0a8b3;--paper:#16181b;--line:#3a3f46;--tint:#50a5ff26;--more:#ff8a80;--less:#5fd38d}}
-body{margin:2rem auto;max-width:64rem;padding:0 1rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
-h1{font-size:1.4rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .4rem}p{margin:.3rem 0}.soft{color:var(--soft)}
+:root{--tint:#0061c21a;--more:#b3261e;--less:#0a7d3c}
+@media(prefers-color-scheme:dark){:root{--tint:#50a5ff26;--more:#ff8a80;--less:#5fd38d}}
+body{max-width:64rem}
+h1{font-size:1.4rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .4rem}p{margin:.3rem 0}
 .sum{font-size:1.25rem;margin:.8rem 0}code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:.35rem .7rem;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
+.wide{overflow-x:auto}td,th{padding:.35rem .7rem;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600}td.n,th.n{text-align:right}td.differs{background:var(--tint);font-weight:600}td.same{color:var(--soft)}
 .more{color:var(--more)}.less{color:var(--less)}details{border-bottom:1px solid var(--line);padding:.45rem 0}summary{cursor:pointer}
 pre{margin:.5rem 0;padding:.7rem;border:1px solid var(--line);border-radius:.4rem;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:plaintext}

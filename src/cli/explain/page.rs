@@ -1,4 +1,4 @@
-//! An account as one page for a browser.
+//! An account as one self-contained HTML page.
 
 use std::fmt::Write as _;
 
@@ -8,15 +8,12 @@ use crate::classify::explain::Explanation;
 use crate::page::{escaped, page};
 
 const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1c1e21;--soft:#5d6570;--paper:#fff;--line:#d9dde2;--up:224 106 0;--down:0 110 214}
-@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a0a8b3;--paper:#16181b;--line:#3a3f46;--up:255 140 40;--down:80 165 255}}
-body{margin:2rem auto;max-width:52rem;padding:0 1rem;font:16px/1.55 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
-h1{font-size:1.35rem;margin:0 0 .25rem}h2{font-size:1.1rem;margin:2.2rem 0 .25rem}
-p{margin:.25rem 0}.soft{color:var(--soft);font-size:.9rem}
+:root{--up:224 106 0;--down:0 110 214}
+@media(prefers-color-scheme:dark){:root{--up:255 140 40;--down:80 165 255}}
+h2{margin:2.2rem 0 .25rem}
 .text{margin:1rem 0;padding:1rem;border:1px solid var(--line);border-radius:.4rem;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:plaintext;line-height:1.9}
 mark{color:var(--ink);border-radius:.2rem;padding:.1em .15em}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}td,th{padding:.2rem .5rem;text-align:left;vertical-align:middle}
-th{font-weight:600;border-bottom:1px solid var(--line)}td.n,th.n{text-align:right;width:6rem}td.w{overflow-wrap:anywhere;width:14rem}
+table{width:100%}td.n,th.n{width:6rem}td.w{overflow-wrap:anywhere;width:14rem}
 .bar{display:block;height:.75rem;border-radius:.15rem}.up{background:rgb(var(--up))}.down{background:rgb(var(--down))}
 .key mark{margin-right:.8rem}
 ";
@@ -29,8 +26,7 @@ pub(super) fn render(account: &Account) -> String {
         format!("<tr><td>{}<td class=n>{score:.3}<td class=n>{threshold}</tr>\n", escaped(&label.to_string()))
     });
     let body = format!(
-        "<h1>Which words pushed the score</h1>\n\
-         <p class=soft>{name} {revision} on {device}; LIME with {samples} samples around {words} different words, \
+        "<h1>Which words pushed the score</h1>\n<p class=soft>{name} {revision} on {device}; LIME with {samples} samples around {words} different words, \
          seed {seed}; scored as <code>{origin}</code></p>\n\
          <p class=\"soft key\">{up}pushes up {down}pulls down; the stronger, the more colour</p>\n{sections}\n\
          <h2>All scores</h2>\n<table><tr><th>label<th class=n>score<th class=n>{threshold}</tr>\n{scores}</table>\n",

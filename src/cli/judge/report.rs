@@ -4,29 +4,31 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{Human, Label};
-use crate::revision::{Error, Preference, Verdict};
+use crate::revision::{EQUAL, Error, Preference, Verdict};
 
 /// Points of the scale.
-const POINTS: usize = 9;
+pub(super) const POINTS: usize = 9;
 const BAR: u64 = 28;
 
 /// What all comparisons came to; [`fmt::Display`] is the page.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    judged: u64,
-    failures: BTreeMap<&'static str, u64>,
-    retries: u64,
+    pub(super) judged: u64,
+    pub(super) failures: BTreeMap<&'static str, u64>,
+    pub(super) retries: u64,
     /// By what people said (a, b, tie), then by what the judge said (first, second, equal).
-    agreement: [[u64; 3]; 3],
-    sources: BTreeMap<String, [u64; 2]>,
-    contradictions: u64,
-    lean: f64,
+    pub(super) agreement: [[u64; 3]; 3],
+    pub(super) sources: BTreeMap<String, [u64; 2]>,
+    pub(super) contradictions: u64,
+    pub(super) lean: f64,
     /// Pairs that people found equal: how many, how the judge leaned, and which place won each single question.
-    equal: u64,
-    equal_lean: f64,
-    equal_places: [u64; 3],
-    machine: [u64; POINTS],
-    people: [u64; POINTS],
+    pub(super) equal: u64,
+    pub(super) equal_lean: f64,
+    pub(super) equal_places: [u64; 3],
+    /// The same pairs by the judge's lean, rounded, from -4 to 4.
+    pub(super) equal_leans: [u64; POINTS],
+    pub(super) machine: [u64; POINTS],
+    pub(super) people: [u64; POINTS],
 }
 
 impl Report {
@@ -56,6 +58,7 @@ impl Report {
         if row.label == Label::Tie {
             self.equal += 1;
             self.equal_lean += verdict.lean();
+            self.equal_leans[point(verdict.lean() + EQUAL)] += 1;
             for score in [verdict.forward, verdict.backward] {
                 self.equal_places[preference(Preference::of(f64::from(score)))] += 1;
             }
@@ -89,12 +92,12 @@ fn point(score: f64) -> usize {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of rows")]
-fn share(part: u64, of: u64) -> f64 {
+pub(super) fn share(part: u64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { part as f64 * 100.0 / of as f64 }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of rows")]
-fn mean(sum: f64, of: u64) -> f64 {
+pub(super) fn mean(sum: f64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { sum / of as f64 }
 }
 
@@ -116,18 +119,27 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// How often judge and people say the same: what is counted, how often, and of how many.
+    pub(super) fn agreed(&self) -> [(&'static str, u64, u64); 3] {
+        let right = self.agreement[0][0] + self.agreement[1][1];
+        let decided = right + self.agreement[0][1] + self.agreement[1][0];
+        let preferred: u64 = self.agreement[..2].iter().flatten().sum();
+        let same = right + self.agreement[2][2];
+        [
+            ("where both decide", right, decided),
+            ("where people decide", right, preferred),
+            ("over everything", same, self.judged),
+        ]
+    }
+
     fn table(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "\nagreement      judge: first   second    equal")?;
         for (name, row) in ["people: a   ", "people: b   ", "people: tie "].iter().zip(&self.agreement) {
             writeln!(out, "  {name}      {:>8} {:>8} {:>8}", row[0], row[1], row[2])?;
         }
-        let right = self.agreement[0][0] + self.agreement[1][1];
-        let decided = right + self.agreement[0][1] + self.agreement[1][0];
-        let preferred: u64 = self.agreement[..2].iter().flatten().sum();
-        writeln!(out, "  where both decide        {:>6.1} % of {decided}", share(right, decided))?;
-        writeln!(out, "  where people decide      {:>6.1} % of {preferred}", share(right, preferred))?;
-        let same = right + self.agreement[2][2];
-        writeln!(out, "  over everything          {:>6.1} % of {}", share(same, self.judged), self.judged)?;
+        for (name, same, of) in self.agreed() {
+            writeln!(out, "  {name:<24} {:>6.1} % of {of}", share(same, of))?;
+        }
         for (source, [same, rows]) in &self.sources {
             let source: String = source.chars().filter(|c| !c.is_control()).take(32).collect();
             writeln!(out, "    {source:<32} {:>6.1} % of {rows}", share(*same, *rows))?;

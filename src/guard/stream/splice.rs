@@ -7,7 +7,7 @@ use crate::api::{Channel, Dialect, Lane, Reply};
 use crate::guard::armed::View;
 use crate::guard::judge::Finding;
 use crate::guard::whole::Cleared;
-use crate::policy::{Action, Mode, OnStream, Rule};
+use crate::policy::{Action, Mode, OnStream, ReviseWhen, Rule};
 
 /// An answer that a rule wants revised.
 #[derive(Clone, Debug)]
@@ -56,6 +56,13 @@ impl StreamGuard {
         choices.into_iter().filter_map(|choice| Some((choice, self.said(choice)?))).collect()
     }
 
+    /// The answers in which no revision stands yet.
+    pub fn unrevised(&self) -> Vec<(u32, String)> {
+        let revised = |lane: &LaneState| matches!(lane.fate, Fate::Spliced(_));
+        let spliced = |choice: u32| self.lanes.iter().any(|(key, lane)| key.choice == choice && revised(lane));
+        self.answers().into_iter().filter(|(choice, _)| !spliced(*choice)).collect()
+    }
+
     /// Whether a choice was cut off at the token limit.
     pub fn is_truncated(&self, choice: u32) -> bool {
         self.truncated.contains(&choice)
@@ -75,7 +82,9 @@ impl StreamGuard {
     /// `note` is JSON for the event with which the choice ends. The last answer revised, [`StreamGuard::settle`] goes on.
     pub fn splice(&mut self, choice: u32, revised: Cleared<Reply>, note: Option<Vec<u8>>) -> Result<(), Unspliceable> {
         let answer = revised.into_inner().edited_answer(0).ok_or(Unspliceable)?;
-        let key = *self.objections.keys().find(|key| key.choice == choice).ok_or(Unspliceable)?;
+        let answers = |key: &&Lane| key.choice == choice && key.channel == Channel::Content;
+        let objected = self.objections.keys().find(|key| key.choice == choice);
+        let key = *objected.or_else(|| self.lanes.keys().find(answers)).ok_or(Unspliceable)?;
         let one_block = self.lies_in_one_block(key);
         let lane = self.lanes.get_mut(&key).filter(|lane| lane.sent < lane.window.end()).ok_or(Unspliceable)?;
         let rest = answer.strip_prefix(&lane.told().0).filter(|_| one_block).ok_or(Unspliceable)?.to_owned();
@@ -123,9 +132,17 @@ pub(super) fn content(choice: u32) -> Lane {
     Lane::of(choice, Channel::Content)
 }
 
+/// Whether the policy has every answer criticised before anyone reads it.
+pub(super) fn criticises(view: &View, dialect: Dialect) -> bool {
+    dialect.is_answered() && view.policy.revise.when == ReviseWhen::Always
+}
+
 /// What a revision does to a stream: what the policy says, where a rule revises answers.
 pub(super) fn on_stream(view: &View, dialect: Dialect) -> OnStream {
     let revises = |rule: &Rule| rule.action == Action::Revise && rule.mode == Mode::Enforce;
+    if criticises(view, dialect) {
+        return OnStream::Hold;
+    }
     if dialect.is_answered() && view.policy.rules.iter().any(revises) {
         view.policy.revise.on_stream
     } else {

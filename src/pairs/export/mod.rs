@@ -37,7 +37,7 @@ pub enum Format {
 pub enum Unfit {
     /// The shape is for two answers, or for good ones.
     Unpaired,
-    /// The shape has no place for tool calls and their results.
+    /// The shape has no place for tool calls and their results, or not for words beside them.
     Tools,
     /// The shape wants turns that alternate, and these do not.
     Turns,
@@ -124,10 +124,11 @@ impl Format {
     }
 }
 
-/// The text of one assistant message.
-fn said(answer: &[Value]) -> Result<String, Unfit> {
-    match turns(answer)?.as_slice() {
-        [Turn::Assistant { text, calls }] if calls.is_empty() => Ok(text.clone()),
-        _ => Err(Unfit::Tools),
+/// One assistant message.
+fn said(answer: &[Value]) -> Result<Turn, Unfit> {
+    let mut said = turns(answer)?;
+    match (said.pop(), said.is_empty()) {
+        (Some(turn @ Turn::Assistant { .. }), true) => Ok(turn),
+        _ => Err(Unfit::Turns),
     }
 }

@@ -17,28 +17,27 @@ fn assistant(text: &str) -> Value {
     json!({"role": "assistant", "content": text})
 }
 
-pub(super) fn trl(prompt: &[Turn], chosen: &str, rejected: &str, tools: Option<&str>) -> Value {
+pub(super) fn trl(prompt: &[Turn], chosen: &Turn, rejected: &Turn, tools: Option<&str>) -> Value {
     let row = json!({
         "prompt": trl_messages(prompt),
-        "chosen": [assistant(chosen)],
-        "rejected": [assistant(rejected)],
+        "chosen": trl_messages([chosen]),
+        "rejected": trl_messages([rejected]),
     });
     with_tools(row, tools)
 }
 
-pub(super) fn kto(prompt: &[Turn], completion: &str, label: bool, tools: Option<&str>) -> Value {
-    let row = json!({"prompt": trl_messages(prompt), "completion": [assistant(completion)], "label": label});
+pub(super) fn kto(prompt: &[Turn], completion: &Turn, label: bool, tools: Option<&str>) -> Value {
+    let row = json!({"prompt": trl_messages(prompt), "completion": trl_messages([completion]), "label": label});
     with_tools(row, tools)
 }
 
-pub(super) fn sft(prompt: &[Turn], chosen: &str, tools: Option<&str>) -> Value {
-    let mut messages = trl_messages(prompt);
-    messages.push(assistant(chosen));
+pub(super) fn sft(prompt: &[Turn], chosen: &Turn, tools: Option<&str>) -> Value {
+    let messages = trl_messages(prompt.iter().chain([chosen]));
     with_tools(json!({ "messages": messages }), tools)
 }
 
 /// TRL hands messages to chat templates, which want arguments as objects.
-fn trl_messages(turns: &[Turn]) -> Vec<Value> {
+fn trl_messages<'a>(turns: impl IntoIterator<Item = &'a Turn>) -> Vec<Value> {
     let call = |call: &Call| {
         let arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!(call.arguments));
         json!({"type": "function", "function": {"name": call.name, "arguments": arguments}})
@@ -53,20 +52,20 @@ fn trl_messages(turns: &[Turn]) -> Vec<Value> {
         }
         Turn::Tool { name, text, .. } => json!({"role": "tool", "name": name, "content": text}),
     };
-    turns.iter().map(message).collect()
+    turns.into_iter().map(message).collect()
 }
 
-pub(super) fn openai_dpo(prompt: &[Turn], chosen: &str, rejected: &str, tools: Option<&str>) -> Value {
+pub(super) fn openai_dpo(prompt: &[Turn], chosen: &Turn, rejected: &Turn, tools: Option<&str>) -> Value {
     let tools: Value = tools.and_then(|tools| serde_json::from_str(tools).ok()).unwrap_or_else(|| json!([]));
     json!({
         "input": {"messages": openai_messages(prompt), "tools": tools, "parallel_tool_calls": true},
-        "preferred_output": [assistant(chosen)],
-        "non_preferred_output": [assistant(rejected)],
+        "preferred_output": openai_messages([chosen]),
+        "non_preferred_output": openai_messages([rejected]),
     })
 }
 
 /// Here arguments are JSON text, and results name their call.
-fn openai_messages(turns: &[Turn]) -> Vec<Value> {
+fn openai_messages<'a>(turns: impl IntoIterator<Item = &'a Turn>) -> Vec<Value> {
     let call = |call: &Call| {
         let function = json!({"name": call.name, "arguments": call.arguments});
         json!({"id": call.id, "type": "function", "function": function})
@@ -81,14 +80,14 @@ fn openai_messages(turns: &[Turn]) -> Vec<Value> {
         }
         Turn::Tool { id, text, .. } => json!({"role": "tool", "tool_call_id": id, "content": text}),
     };
-    turns.iter().map(message).collect()
+    turns.into_iter().map(message).collect()
 }
 
 /// System text apart, then turns of the user (or a tool) and the model in strict alternation, the user's last.
 pub(super) fn llama_factory(
     prompt: &[Turn],
-    chosen: &str,
-    rejected: &str,
+    chosen: &Turn,
+    rejected: &Turn,
     tools: Option<&str>,
 ) -> Result<Value, Unfit> {
     let mut system: Vec<&str> = Vec::new();
@@ -125,9 +124,28 @@ pub(super) fn llama_factory(
         "conversations": conversations,
         "system": system.join("\n\n"),
         "tools": tools.unwrap_or_default(),
-        "chosen": {"from": "gpt", "value": chosen},
-        "rejected": {"from": "gpt", "value": rejected},
+        "chosen": llama_factory_answer(chosen)?,
+        "rejected": llama_factory_answer(rejected)?,
     }))
+}
+
+/// Either words or calls.
+fn llama_factory_answer(turn: &Turn) -> Result<Value, Unfit> {
+    match turn {
+        Turn::Assistant { text, calls } if calls.is_empty() => Ok(json!({"from": "gpt", "value": text})),
+        Turn::Assistant { text, calls } if text.is_empty() => {
+            Ok(json!({"from": "function_call", "value": function_calls(calls)}))
+        }
+        _ => Err(Unfit::Tools),
+    }
+}
+
+/// The text of an answer that is nothing else.
+fn words(turn: &Turn) -> Result<&str, Unfit> {
+    match turn {
+        Turn::Assistant { text, calls } if calls.is_empty() => Ok(text),
+        _ => Err(Unfit::Tools),
+    }
 }
 
 fn function_calls(calls: &[Call]) -> String {
@@ -141,7 +159,7 @@ fn function_calls(calls: &[Call]) -> String {
     }
 }
 
-pub(super) fn axolotl(prompt: &[Turn], chosen: &str, rejected: &str) -> Result<Value, Unfit> {
+pub(super) fn axolotl(prompt: &[Turn], chosen: &Turn, rejected: &Turn) -> Result<Value, Unfit> {
     let message = |turn: &Turn| match turn {
         Turn::System(text) => Ok(json!({"role": "system", "content": text})),
         Turn::User(text) => Ok(json!({"role": "user", "content": text})),
@@ -149,13 +167,15 @@ pub(super) fn axolotl(prompt: &[Turn], chosen: &str, rejected: &str) -> Result<V
         Turn::Assistant { .. } | Turn::Tool { .. } => Err(Unfit::Tools),
     };
     let messages: Vec<Value> = prompt.iter().map(message).collect::<Result<_, _>>()?;
+    let (chosen, rejected) = (words(chosen)?, words(rejected)?);
     Ok(json!({"messages": messages, "chosen": assistant(chosen), "rejected": assistant(rejected)}))
 }
 
 /// System text, which HH has no mark for, stands before the first turn.
-pub(super) fn hh(prompt: &[Turn], chosen: &str, rejected: &str) -> Result<Value, Unfit> {
+pub(super) fn hh(prompt: &[Turn], chosen: &Turn, rejected: &Turn) -> Result<Value, Unfit> {
     const HUMAN: &str = "\n\nHuman:";
     const ASSISTANT: &str = "\n\nAssistant:";
+    let (chosen, rejected) = (words(chosen)?, words(rejected)?);
     let mut dialogue = String::new();
     let mut add = |mark: &str, text: &str| {
         // Where the text would begin or hold a mark, nobody could tell the turns apart.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::pairs::draft::{Answers, Draft, tests::draft};
+use crate::pairs::draft::{Answers, Draft, Said, tests::draft};
 
 /// The messages, and two answers: `good` and `bad`.
 fn row(prompt: &Value, tools: Option<Value>) -> Row {
@@ -168,4 +168,35 @@ fn what_is_no_question_fits_nowhere() {
         assert_eq!(format.lines(&row(&prefill, None)), Err(Unfit::Prefill), "{format:?}");
         assert_eq!(format.lines(&row(&image, None)), Err(Unfit::NoText), "{format:?}");
     }
+}
+
+#[test]
+fn answers_that_call_tools_go_where_there_is_a_place_for_them() {
+    let call = json!({"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\":\"Rome\"}"}});
+    let said = |text: &str| Said { text: text.to_owned(), calls: vec![call.clone()] };
+    let with = |good: &str, bad: Said| {
+        let answers = Answers::Both { chosen: (said(good), Some(0.1)), rejected: (bad, Some(0.9)) };
+        let prompt = vec![json!({"role": "user", "content": "Weather?"})];
+        Draft { prompt, answers, tools: None, ..draft("req_1") }.into_row(&|_| None)
+    };
+    let acting = with("", "I do not know.".into());
+    let trl = r#"{"role":"assistant","content":"","tool_calls":[{"type":"function","function":{"name":"weather","arguments":{"city":"Rome"}}}]}"#;
+    let openai = r#"{"role":"assistant","content":"","tool_calls":[{"id":"call_1","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Rome\"}"}}]}"#;
+    let line = |format: Format, row: &Row| format.lines(row).map(|lines| lines[0].clone());
+    assert_eq!(line(Format::Trl, &acting).unwrap()["chosen"][0].to_string(), trl);
+    assert_eq!(line(Format::Kto, &acting).unwrap()["completion"][0].to_string(), trl);
+    assert_eq!(line(Format::Sft, &acting).unwrap()["messages"][1].to_string(), trl);
+    assert_eq!(line(Format::OpenAiDpo, &acting).unwrap()["preferred_output"][0].to_string(), openai);
+    let llama = line(Format::LlamaFactory, &acting).unwrap();
+    assert_eq!(
+        llama["chosen"],
+        json!({"from": "function_call", "value": "{\"name\":\"weather\",\"arguments\":{\"city\":\"Rome\"}}"})
+    );
+    assert_eq!(llama["rejected"], json!({"from": "gpt", "value": "I do not know."}));
+    for format in [Format::Axolotl, Format::Hh] {
+        assert_eq!(line(format, &acting), Err(Unfit::Tools), "{format:?}");
+    }
+    let both = with("I look it up.", said(""));
+    assert_eq!(line(Format::LlamaFactory, &both), Err(Unfit::Tools));
+    assert!(line(Format::Trl, &both).is_ok());
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::pairs::draft::{Answers, Draft, Word};
+use crate::pairs::draft::{Answers, Draft, Said, Word};
 use crate::pairs::row::{Meta, Pair, Row, Source, Unpaired};
 use crate::pairs::timestamp::rfc3339;
 
@@ -34,7 +34,7 @@ impl Exchange {
             (choice, vec![message])
         });
         let answers = answers.collect();
-        let nothing = Answers::Rated(String::new(), true);
+        let nothing = Answers::Rated(Said::default(), true);
         let draft = Draft { answers: nothing, source: Source::Feedback, ..draft };
         match draft.into_row(redact) {
             Row::Unpaired(row) => Self { prompt: row.prompt, answers, tools: row.tools, client, meta: row.meta },

@@ -227,3 +227,20 @@ fn a_lost_directory_costs_counted_rows_and_nothing_else() {
     // The row that was on its way when the directory went is in the file that was open: counted, not kept twice.
     assert_eq!(rows(&away), numbered(0..4));
 }
+
+#[test]
+fn rows_that_are_too_old_go_at_the_start_and_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = dir.path().join("pairs-20200101T000000000Z-000000.jsonl");
+    std::fs::write(&old, "{}\n{}\n").unwrap();
+    let metrics = metrics();
+    let aged = |days| Config { max_age_days: days, ..config(dir.path()) };
+    for (days, rows) in [(None, 0), (Some(36_500), 0), (Some(30), 2)] {
+        let spool = Spool::start(&aged(days), Arc::clone(&metrics)).unwrap();
+        spool.close();
+        let page = String::from_utf8(metrics.render().unwrap()).unwrap();
+        let line = format!("wardline_pairs_expired_rows_total{{state=\"kept\"}} {rows}");
+        assert_eq!((page.contains(&line), old.exists()), (days.is_some(), rows == 0), "{days:?}");
+    }
+    assert!(matches!(Spool::start(&aged(Some(0)), metrics), Err(error) if error.key() == "max_age_days"));
+}

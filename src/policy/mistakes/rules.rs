@@ -212,28 +212,6 @@ fn combinations_that_cannot_work() {
 }
 
 #[test]
-fn revisions_within_bounds() {
-    let from = "max_tokens: 1024, model: null";
-    each_is_told(
-        "revisions_within_bounds",
-        &[
-            (from, "rounds: 0", "34:33", &["revise.rounds: expected a number from 1 to 16, found 0"]),
-            (from, "max_tokens: 4", "34:37", &["revise.max_tokens: expected a number from 16 to 1048576, found 4"]),
-            (
-                from,
-                "model: m, upstream: revisor",
-                "34:45",
-                &[
-                    "revise.upstream: unknown upstream `revisor`, expected one of `openai`, `reviser`; did you mean `reviser`?",
-                ],
-            ),
-            ("score: 7", "score: 10", "36:86", &["judge.examples[0].score: expected a number from 1 to 9, found 10"]),
-            (from, "upstream: reviser", "34:35", &["revise.upstream: another upstream needs a `model`"]),
-        ],
-    );
-}
-
-#[test]
 fn revise_needs_a_principle() {
     let text = "rules:\n- id: a\n  guard: { classifier: harm }\n  stages: [output]\n  threshold: 1\n  action: revise\n";
     let told = checked(text).unwrap_err()[0].to_string();

@@ -1,5 +1,8 @@
 //! Critique, revision, and the row that it leaves.
 
+mod always;
+mod compare;
+mod misbehaviour;
 mod rounds;
 mod shadow;
 mod streams;
@@ -17,7 +20,11 @@ fn policy() -> String {
 
 /// An answer in the dialect of the request.
 fn say(request: &Recorded, text: &str) -> Vec<Step> {
-    let body = if request.head.contains("/v1/messages") {
+    let body = if request.head.contains("/v1/responses") {
+        json!({"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "error": null, "model": "m", "output": [{"id": "msg_0", "type": "message", "status": "completed", "role": "assistant", "content": [{"type": "output_text", "annotations": [], "text": text}]}], "usage": {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}})
+    } else if request.head.contains("/v1/completions") {
+        json!({"id": "c", "object": "text_completion", "created": 1, "model": "m", "choices": [{"index": 0, "text": text, "logprobs": null, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}})
+    } else if request.head.contains("/v1/messages") {
         json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "stop_sequence": null, "usage": {"input_tokens": 3, "output_tokens": 4}})
     } else {
         json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}})

@@ -302,10 +302,25 @@ async fn tool_calls_survive_or_the_answer_is_refused_whole() {
                     r#""tool_calls":[{"id":"call_1","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Rome\"}"}}]"#
                 };
                 assert!(told.contains(call), "{told}");
-                assert!(running.rows().is_empty(), "text without its call would teach something else");
+                running.wait_for(r#"wardline_pairs_sampled_total{sink="spool"}"#, 1.0).await;
+                let row = &running.rows()[0];
+                assert_eq!(row["meta"]["tags"], json!(["tool_calls"]), "whole, and told apart");
+                for (side, text) in [("rejected", "You are worthless."), ("chosen", "You matter.")] {
+                    let said = &row[side][0];
+                    assert_eq!(
+                        (&said["content"], &said["tool_calls"][0]["function"]["name"]),
+                        (&json!(text), &json!("weather"))
+                    );
+                    let arguments = said["tool_calls"][0]["function"]["arguments"].as_str().unwrap();
+                    assert_eq!(serde_json::from_str::<Value>(arguments).unwrap()["city"], "Rome");
+                }
             } else {
                 assert!(!told.contains("weather") && told.contains("refusal"), "{told}");
                 assert_eq!(upstream.requests().len(), 1, "nobody is asked in vain");
+                running.wait_for(r#"wardline_pairs_sampled_total{sink="spool"}"#, 1.0).await;
+                let row = &running.rows()[0];
+                assert_eq!((&row["label"], &row["meta"]["tags"]), (&json!(false), &json!(["tool_calls"])));
+                assert_eq!(row["completion"][0]["tool_calls"][0]["function"]["name"], "weather");
             }
         }
     }

@@ -14,11 +14,11 @@ use crate::responses;
 use crate::support::{Recorded, Running, Setup, Step, Upstream, prompt, sse};
 
 const HARMFUL: &[&str] = &["The sea is wide.", " All is well.", " But you", " are wor", "thless", ", friend."];
-const CHAT: &str = "/v1/chat/completions";
-const MESSAGES: &str = "/v1/messages";
-const RESPONSES: &str = "/v1/responses";
-const COMPLETIONS: &str = "/v1/completions";
-const ANSWERED: [(&str, Dialect); 4] = [
+pub(super) const CHAT: &str = "/v1/chat/completions";
+pub(super) const MESSAGES: &str = "/v1/messages";
+pub(super) const RESPONSES: &str = "/v1/responses";
+pub(super) const COMPLETIONS: &str = "/v1/completions";
+pub(super) const ANSWERED: [(&str, Dialect); 4] = [
     (CHAT, Dialect::OpenAiChat),
     (MESSAGES, Dialect::AnthropicMessages),
     (RESPONSES, Dialect::OpenAiResponses),
@@ -30,7 +30,7 @@ fn frame(name: Option<&str>, data: &Value) -> String {
     format!("{event}data: {data}\n\n")
 }
 
-fn chunk(index: u32, delta: &Value, finish: &Value) -> String {
+pub(super) fn chunk(index: u32, delta: &Value, finish: &Value) -> String {
     frame(
         None,
         &json!({"id": "c", "model": "m", "choices": [{"index": index, "delta": delta, "finish_reason": finish}]}),
@@ -42,7 +42,7 @@ fn typed(data: &Value) -> String {
 }
 
 /// The words as a stream of the dialect, with what comes after them.
-fn answer_stream(path: &str, words: &[&str]) -> String {
+pub(super) fn answer_stream(path: &str, words: &[&str]) -> String {
     if path == RESPONSES {
         return responses::plain(&responses::said(words));
     }
@@ -85,7 +85,7 @@ fn block(index: u32, words: &[&str]) -> String {
 }
 
 /// Reads a stream as an SDK would, and fails on what an SDK would stumble over. Gives the answer's text.
-fn read(path: &str, stream: &str) -> String {
+pub(super) fn read(path: &str, stream: &str) -> String {
     if path == RESPONSES {
         let end = responses::events(stream).pop().unwrap();
         assert!(end["type"] == "response.completed" || end["type"] == "response.incomplete", "{stream}");
@@ -136,20 +136,24 @@ fn policy_on(on_stream: &str) -> String {
     policy() + &format!("revise: {{ on_stream: {on_stream}, rounds: 2 }}\n")
 }
 
-fn material(request: &Recorded) -> Value {
+pub(super) fn material(request: &Recorded) -> Value {
     let body = request.json();
     let message = body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap();
     serde_json::from_str(message).unwrap()
 }
 
-fn path(request: &Recorded) -> &'static str {
+pub(super) fn path(request: &Recorded) -> &'static str {
     let asked = |(path, _): &(&str, Dialect)| request.head.starts_with(&format!("POST {path} "));
     ANSWERED.into_iter().find(asked).unwrap().0
 }
 
 fn ask(path: &str, text: &str) -> String {
+    asked(path, text, true)
+}
+
+pub(super) fn asked(path: &str, text: &str, stream: bool) -> String {
     let (_, dialect) = ANSWERED.into_iter().find(|(other, _)| *other == path).unwrap();
-    prompt(dialect, text, true)
+    prompt(dialect, text, stream)
 }
 
 /// What the user said: no test lets the constitution say a number.

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use wardline::api::Dialect;
 use wardline::classify::{Classifier, LoadError, Models, Remote};
@@ -166,6 +166,7 @@ impl Running {
             feedback: setup.feedback.as_ref().map(Feedback::new),
             redaction: PatternSet::compile(&entities, &[]).unwrap(),
             rollouts,
+            comparisons: Arc::new(Semaphore::new(setup.config.comparisons)),
             metrics,
             readiness: false.into(),
             presence: HashMap::from(Dialect::ALL.map(|dialect| (dialect.route(), Arc::default()))),
