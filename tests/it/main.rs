@@ -4,6 +4,7 @@
 
 mod census;
 mod dialects;
+mod endings;
 mod faults;
 mod feedback;
 mod fuzz;
@@ -23,6 +24,8 @@ mod reload;
 mod responses;
 mod revision;
 mod rollout;
+mod seams;
+mod splits;
 mod streaming;
 mod strict;
 mod support;
