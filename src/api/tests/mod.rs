@@ -1,8 +1,10 @@
 //! The room as a whole, over recorded shapes: `tests/fixtures` at the top of the repository.
 
 mod answers;
+mod recorded;
 mod requests;
 mod streams;
+mod work;
 
 use bytes::Bytes;
 
