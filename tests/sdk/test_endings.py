@@ -3,10 +3,10 @@ mid-stream and in the middle of a tool call, with and without usage."""
 
 from __future__ import annotations
 
+import pytest
 import test_chat
 import test_messages
 import test_responses
-import pytest
 from conftest import innocent
 from openai import ContentFilterFinishReasonError
 from upstream import SAID
@@ -43,7 +43,8 @@ def test_chat_completions(blocked, tap, policy, place, usage):
     text = "".join(choice.delta.content or "" for choice in choices)
     assert SAID["harmless"].startswith(text)
     told = "".join(choice.delta.refusal or "" for choice in choices)
-    assert told == (SAID["blocked"] if policy == "refusing" or not text else "")
+    # Under `content_filter` only an answer that has not begun at all says more than its reason to end.
+    assert told == SAID["blocked"] if policy == "refusing" else told in ("", SAID["blocked"])
     with ai.chat.completions.stream(**asked) as stream:
         for _ in stream:
             pass
@@ -68,7 +69,8 @@ def test_messages_(blocked, tap, policy, place):
     assert final.stop_reason == ("refusal" if policy == "guarded" else "end_turn")
     texts = [block.text for block in final.content]
     assert innocent(tap.text) and all(block.type == "text" for block in final.content)
-    assert (SAID["blocked"] in texts) == (policy == "refusing" or len(texts) == 1 and texts[0] == SAID["blocked"])
+    said_something = any(text and text != SAID["blocked"] for text in texts)
+    assert (SAID["blocked"] in texts) == (policy == "refusing" or not said_something)
     assert SAID["harmless"].startswith("".join(text for text in texts if text != SAID["blocked"]))
 
 
