@@ -10,7 +10,7 @@ RUNTIME := .ort/libonnxruntime.so
 RELEASE := target/release/wardline
 
 .PHONY: help run build ort test fmt clippy doc unit sdk-test deploy-test bench bench-quick tools deny clean \
-        pairs-bench models models-next models-venv models-eval sieve pairs-proof pairs-durability lime-record fuzz sdk-matrix
+        pairs-bench models models-next models-venv models-eval sieve pairs-proof pairs-durability lime-record fuzz fuzz-stable sdk-matrix sdk-record
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -133,6 +133,11 @@ pairs-durability: $(RUNTIME) build tools ## Preference rows through kill -9, dea
 	$(DURABILITY_PY) -m pip install --quiet -r tests/durability/requirements.txt
 	$(DURABILITY_PY) tests/durability/proof.py --binary $(RELEASE) --record tests/durability/RECORD.md
 
+sdk-record: ## What the official SDKs send and understand, for the marker sweep: renews tests/fixtures/sdk
+	[ -x .venv/sdk/bin/python ] || python3 -m venv .venv/sdk
+	.venv/sdk/bin/python -m pip install --quiet -r tests/sdk/requirements.txt
+	PYTHONDONTWRITEBYTECODE=1 .venv/sdk/bin/python tests/sdk/record.py
+
 lime-record: ## Explanations by the Python package lime for the tests; again whenever the weights change (2 minutes)
 	@[ -x .venv/lime/bin/python ] || python3.11 -m venv .venv/lime
 	.venv/lime/bin/pip install --quiet -r tests/lime/requirements.txt
@@ -142,6 +147,10 @@ FUZZ_S ?= 120
 
 fuzz: ## Fuzz each target for FUZZ_S seconds (needs a nightly toolchain and cargo-fuzz); `make test` replays the corpora
 	for target in framer walker path policy; do cargo +nightly fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_S); done
+
+fuzz-stable: $(RUNTIME) ## The same targets without nightly or coverage, over changed inputs of the corpora
+	WARDLINE_FUZZ_S=$(FUZZ_S) cargo test --locked --test it -- --ignored fuzz::changed_inputs_hold
+	@cat target/fuzz-found/*.txt
 
 deny: ## Licences, advisories, duplicate crates (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install cargo-deny --locked" >&2; exit 1; }

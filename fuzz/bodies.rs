@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use serde_json::Value;
 use wardline::api::sse::{Frame, Framer};
-use wardline::api::{Call, Dialect, Event, InjectRole, Limits, Reply};
+use wardline::api::{Call, Dialect, Event, InjectRole, Limits, Reply, Segment};
 use wardline::gateway::{Kind, resolve};
 use wardline::policy::{Known, KnownLabel, PolicyError, PolicyFile};
 
@@ -93,6 +93,7 @@ fn request(dialect: Dialect, body: &Bytes, at: usize) {
         let mut redacted = call.clone();
         redacted.redact(place, &[(0..call.segments()[place].text.len(), MARKER)]);
         let _json: Value = serde_json::from_slice(&redacted.into_body()).expect("a redaction leaves JSON");
+        strands(&call.segments()[place]);
     }
     let mut marked = tree;
     if !mark(&mut marked, &mut at.clone()) {
@@ -102,6 +103,16 @@ fn request(dialect: Dialect, body: &Bytes, at: usize) {
     if let Ok(call) = Call::read(dialect, Bytes::from(body), &limits) {
         let seen = call.segments().iter().any(|segment| segment.text.contains(MARKER));
         assert!(seen || call.model() == MARKER, "a string went unseen: {marked}");
+    }
+}
+
+/// What was written in one piece lies one after the other in the segment's text.
+fn strands(segment: &Segment) {
+    let mut behind = 0;
+    for strand in segment.strands() {
+        let source = strand.source(&(0..strand.text.len()));
+        assert!(source.start >= behind && segment.text.get(source.clone()).is_some_and(|text| !text.is_empty()));
+        behind = source.end;
     }
 }
 

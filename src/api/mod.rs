@@ -43,5 +43,5 @@ pub use inputs::Assessment;
 pub use notice::{BlockStyle, Notice, Usage};
 pub use remark::{Doing, Remark, Said};
 pub use reply::Reply;
-pub use segment::Segment;
+pub use segment::{Segment, Strand};
 pub use transcript::Transcript;

@@ -1,9 +1,12 @@
 //! Text to be judged, and the way back from a place in it to the bytes it came from.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::api::dialect::Origin;
-use crate::api::json::{Edits, Json, Kind, NodeId, Offsets, Value, escape_into, quoted, widen_over_escapes};
+use bytes::Bytes;
+
+use crate::api::dialect::{Limits, Origin};
+use crate::api::json::{Edits, Json, Kind, Mode, NodeId, Offsets, Value, escape_into, quoted, widen_over_escapes};
 use crate::api::vocabulary;
 
 /// One text with one origin, made of one or more string leaves that are joined by LF.
@@ -27,6 +30,28 @@ impl Segment {
     /// Its leaves, in the order of the text.
     pub(crate) fn leaves(&self) -> impl Iterator<Item = NodeId> {
         self.pieces.iter().map(|piece| piece.node)
+    }
+
+    /// What its author wrote in one piece each, in order: its string values, and those of a string that holds JSON. Names
+    /// of members are left out, so that what is divided among arguments stands side by side.
+    pub fn strands(&self) -> Vec<Strand<'_>> {
+        let mut strands = Vec::with_capacity(self.pieces.len());
+        for piece in self.pieces.iter().filter(|piece| !piece.key) {
+            let (at, text) = (piece.text.start, &self.text[piece.text.clone()]);
+            let parse = || Json::parse(Bytes::copy_from_slice(text.as_bytes()), Mode::Response, &Limits::default());
+            match piece.nested.then(parse) {
+                Some(Ok(inner)) => {
+                    strands.extend(inner.root().tree().filter(|node| node.kind() == Kind::String).map(|node| {
+                        let escaped = node.span().start + 1..node.span().end - 1;
+                        let said = node.as_str().unwrap_or_default().into_owned();
+                        Strand { at: at + escaped.start, escaped: Some(&text[escaped]), text: Cow::Owned(said) }
+                    }));
+                }
+                _ => strands.push(Strand { at, escaped: None, text: Cow::Borrowed(text) }),
+            }
+        }
+        strands.retain(|strand| !strand.text.trim().is_empty());
+        strands
     }
 
     /// The leaves that any of `spans` touches.
@@ -81,6 +106,27 @@ impl Segment {
     }
 }
 
+/// What was written in one piece within a segment.
+#[derive(Clone, Debug)]
+pub struct Strand<'a> {
+    /// The text, unescaped.
+    pub text: Cow<'a, str>,
+    /// Where it lies in the segment's text.
+    at: usize,
+    /// As it lies there, where that differs.
+    escaped: Option<&'a str>,
+}
+
+impl Strand<'_> {
+    /// Where a piece of [`Strand::text`] lies in the segment's text.
+    pub fn source(&self, range: &Range<usize>) -> Range<usize> {
+        let Some(escaped) = self.escaped else { return self.at + range.start..self.at + range.end };
+        let mut offsets = Offsets::new(escaped);
+        let start = offsets.raw_at(range.start);
+        self.at + start..self.at + offsets.raw_at(range.end)
+    }
+}
+
 /// One leaf of a segment.
 #[derive(Clone, Debug)]
 struct Piece {
@@ -89,6 +135,8 @@ struct Piece {
     text: Range<usize>,
     /// The text is itself JSON, so that what is put into it needs one more escaping.
     nested: bool,
+    /// It is the name of a member.
+    key: bool,
 }
 
 impl Piece {
@@ -254,6 +302,7 @@ impl Draft {
         }
         let start = segment.text.len();
         segment.text.push_str(&text);
-        segment.pieces.push(Piece { node: value.id(), text: start..segment.text.len(), nested });
+        let key = value.kind() == Kind::Key;
+        segment.pieces.push(Piece { node: value.id(), text: start..segment.text.len(), nested, key });
     }
 }

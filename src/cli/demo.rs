@@ -51,6 +51,9 @@ fn things_to_try(data: SocketAddr, admin: SocketAddr) -> String {
         format!("curl -sN http://{data}/v1/chat/completions -H 'content-type: application/json' -d '{body}'")
     };
     let message = r#"{"model":"demo","max_tokens":200,"messages":[{"role":"user","content":"How are you?"}]}"#;
+    let response = r#"{"model":"demo","input":"How are you?"}"#;
+    let completion = r#"{"model":"demo","prompt":"How are you?"}"#;
+    let vectors = r#"{"model":"demo","input":["the wide sea","a loaf of bread"]}"#;
     format!(
         "
 Wardline stands in front of a built-in demo upstream, which is no language model and says so.
@@ -64,6 +67,12 @@ Try, from another terminal:
 
   # allowed, Anthropic's dialect
   curl -s http://{data}/v1/messages -H 'content-type: application/json' -d '{message}'
+
+  # allowed, in the Responses API, and legacy completions, vectors and the list of models
+  curl -s http://{data}/v1/responses -H 'content-type: application/json' -d '{response}'
+  curl -s http://{data}/v1/completions -H 'content-type: application/json' -d '{completion}'
+  curl -s http://{data}/v1/embeddings -H 'content-type: application/json' -d '{vectors}'
+  curl -s http://{data}/v1/models
 
   # blocked: a prompt attack
   {blocked}

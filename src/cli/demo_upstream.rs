@@ -1,4 +1,4 @@
-//! The demo upstream: an honest stand-in for a provider, in both dialects, streamed and not.
+//! The demo upstream: an honest stand-in for a provider, in every dialect that Wardline speaks, streamed and not.
 //!
 //! It is no language model, and says so in its answers. What it does depends on words in the last user message: it
 //! gives away a contact address and a card number, insults whoever asks for it, calls a weather tool, repeats the
@@ -8,6 +8,8 @@ mod answer;
 mod anthropic;
 mod ask;
 mod openai;
+mod plain;
+mod responses;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -105,18 +107,46 @@ impl Wire {
 
 type Outgoing = Either<Full<Bytes>, Paced>;
 
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Chat,
+    Responses,
+    Completions,
+    Messages,
+    Embeddings,
+    Tokens,
+}
+
+impl Call {
+    /// By path: what is asked for, and whose conventions hold.
+    fn of(path: &str) -> Option<(Self, Wire)> {
+        Some(match path {
+            "/v1/chat/completions" => (Self::Chat, Wire::OpenAi),
+            "/v1/responses" => (Self::Responses, Wire::OpenAi),
+            "/v1/completions" => (Self::Completions, Wire::OpenAi),
+            "/v1/embeddings" => (Self::Embeddings, Wire::OpenAi),
+            "/v1/responses/input_tokens" => (Self::Tokens, Wire::OpenAi),
+            "/v1/messages" => (Self::Messages, Wire::Anthropic),
+            "/v1/messages/count_tokens" => (Self::Tokens, Wire::Anthropic),
+            _ => return None,
+        })
+    }
+}
+
 async fn respond(request: Request<Incoming>, pace: Pace) -> Response<Outgoing> {
-    let wire = match request.uri().path() {
-        "/v1/chat/completions" => Wire::OpenAi,
-        "/v1/messages" => Wire::Anthropic,
-        other => {
-            let wire = if other.starts_with("/v1/messages/") { Wire::Anthropic } else { Wire::OpenAi };
-            return refuse(
-                wire,
-                StatusCode::NOT_FOUND,
-                "The demo upstream knows two paths: /v1/chat/completions and /v1/messages.",
-            );
-        }
+    let path = request.uri().path().to_owned();
+    if let Some(name) = path.strip_prefix("/v1/models").filter(|_| request.method() == Method::GET) {
+        let wire = if request.headers().contains_key("anthropic-version") { Wire::Anthropic } else { Wire::OpenAi };
+        let models = plain::models(wire, name.strip_prefix('/'));
+        return models.map_or_else(
+            || refuse(wire, StatusCode::NOT_FOUND, "The demo upstream has one model: demo."),
+            |models| whole(wire, &models),
+        );
+    }
+    let Some((call, wire)) = Call::of(&path) else {
+        let wire = if path.starts_with("/v1/messages/") { Wire::Anthropic } else { Wire::OpenAi };
+        return refuse(wire, StatusCode::NOT_FOUND, "The demo upstream does not know this path.");
     };
     if request.method() != Method::POST {
         return refuse(wire, StatusCode::METHOD_NOT_ALLOWED, "The demo upstream takes POST.");
@@ -124,31 +154,43 @@ async fn respond(request: Request<Incoming>, pace: Pace) -> Response<Outgoing> {
     let Ok(body) = Limited::new(request.into_body(), MAX_BODY).collect().await else {
         return refuse(wire, StatusCode::PAYLOAD_TOO_LARGE, "The request could not be read, or is too large.");
     };
-    let ask = match serde_json::from_slice::<Value>(&body.to_bytes()) {
-        Ok(body) => Ask::read(wire, &body),
-        Err(error) => Err(format!("The request is not JSON: {error}.")),
+    let body = match serde_json::from_slice::<Value>(&body.to_bytes()) {
+        Ok(body) => body,
+        Err(error) => return refuse(wire, StatusCode::BAD_REQUEST, &format!("The request is not JSON: {error}.")),
     };
-    match ask {
-        Ok(ask) => give(wire, &ask, pace),
-        Err(message) => refuse(wire, StatusCode::BAD_REQUEST, &message),
-    }
+    let given = match call {
+        Call::Embeddings => plain::embeddings(&body).map(|vectors| whole(wire, &vectors)),
+        Call::Tokens => Ok(whole(wire, &ask::tokens(wire, &body))),
+        Call::Chat | Call::Messages => Ask::read(wire, &body).map(|ask| give(call, wire, &ask, pace)),
+        Call::Responses => Ask::read(wire, &responses::as_chat(&body)).map(|ask| give(call, wire, &ask, pace)),
+        Call::Completions => Ask::read(wire, &plain::as_chat(&body)).map(|ask| give(call, wire, &ask, pace)),
+    };
+    given.unwrap_or_else(|message| refuse(wire, StatusCode::BAD_REQUEST, &message))
 }
 
-fn give(wire: Wire, ask: &Ask, pace: Pace) -> Response<Outgoing> {
+fn give(call: Call, wire: Wire, ask: &Ask, pace: Pace) -> Response<Outgoing> {
     let answers: Vec<Answer> = (0..ask.choices).map(|choice| answer(ask, choice)).collect();
     let id = Uuid::now_v7().simple().to_string();
     if ask.stream {
-        let frames = match wire {
-            Wire::OpenAi => openai::stream(ask, &answers, &id),
-            Wire::Anthropic => anthropic::stream(ask, &answers[0], &id),
+        let frames = match call {
+            Call::Messages => anthropic::stream(ask, &answers[0], &id),
+            Call::Responses => responses::stream(ask, &answers[0], &id),
+            Call::Completions => plain::stream(ask, &answers, &id),
+            Call::Chat | Call::Embeddings | Call::Tokens => openai::stream(ask, &answers, &id),
         };
         return respond_with(wire, StatusCode::OK, "text/event-stream", Either::Right(Paced::new(frames, pace)));
     }
-    let whole = match wire {
-        Wire::OpenAi => openai::whole(ask, &answers, &id),
-        Wire::Anthropic => anthropic::whole(ask, &answers[0], &id),
+    let answer = match call {
+        Call::Messages => anthropic::whole(ask, &answers[0], &id),
+        Call::Responses => responses::whole(ask, &answers[0], &id),
+        Call::Completions => plain::whole(ask, &answers, &id),
+        Call::Chat | Call::Embeddings | Call::Tokens => openai::whole(ask, &answers, &id),
     };
-    respond_with(wire, StatusCode::OK, "application/json", Either::Left(Full::from(whole.to_string())))
+    whole(wire, &answer)
+}
+
+fn whole(wire: Wire, answer: &Value) -> Response<Outgoing> {
+    respond_with(wire, StatusCode::OK, "application/json", Either::Left(Full::from(answer.to_string())))
 }
 
 fn refuse(wire: Wire, status: StatusCode, message: &str) -> Response<Outgoing> {

@@ -91,6 +91,11 @@ impl Gateway {
         if self.keeps(trace) {
             guard.remember();
         }
+        let teller = trace.clone();
+        guard.tell(move |finding, redacts| {
+            let action = if redacts { "redact" } else { "audit" };
+            teller.annotates(redacts).then(|| teller.notice(finding, Stage::Output, action).note())
+        });
         let word = if guard.holds() { "hold" } else { "window" };
         let flow = Flow {
             upstream: answer.body,

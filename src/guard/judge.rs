@@ -15,8 +15,9 @@ use super::normalise::{Normalised, normalise, parts};
 use super::occasion::Occasion;
 use super::passage::passages;
 use super::pattern::{Match, PatternSet};
+use super::seam::over_joints;
 use super::second::Witness;
-use crate::api::{Origin, Segment};
+use crate::api::Origin;
 use crate::classify::{Classifier, ScoreError, Scores};
 use crate::policy::{Action, Bound, Mode, OnError, Policy, Rule};
 use crate::telemetry::{Decision, Metrics};
@@ -99,6 +100,9 @@ pub(super) struct Subject<'a> {
     pub(super) text: &'a str,
     /// The part of the text whose matches count; the rest is context.
     pub(super) fresh: Range<usize>,
+    /// Of a view over seams: where they are, and whether a classifier learns something new from it. Only matches over one
+    /// of them count.
+    pub(super) joints: Option<(&'a [Range<usize>], bool)>,
     pub(super) place: &'a str,
     pub(super) choice: u32,
     /// Bytes of the text as its author wrote it: of a stream, all that has come.
@@ -170,7 +174,8 @@ impl Guards {
         }
     }
 
-    async fn judge_unseen(&self, occasion: &Occasion, subject: &Subject<'_>) -> Result<Judgement, Failure> {
+    /// The same, and no witness sees it.
+    pub(super) async fn judge_unseen(&self, occasion: &Occasion, subject: &Subject<'_>) -> Result<Judgement, Failure> {
         let mut judgement = Judgement::default();
         if subject.text.trim().is_empty() || !occasion.any_applies(subject.stage, subject.origin) {
             return Ok(judgement);
@@ -182,7 +187,9 @@ impl Guards {
         let entry = self.entry(occasion, subject);
         let known = entry.map(|(ledger, place)| ledger.known(place)).unwrap_or_default();
         judgement.replayed = known.blocked;
-        let asked = occasion.classifiers(subject.stage, subject.origin, subject.length);
+        let scored = subject.joints.is_none_or(|(_, tells)| tells);
+        let asked =
+            if scored { occasion.classifiers(subject.stage, subject.origin, subject.length) } else { Vec::new() };
         let unknown = asked.iter().any(|asked| known.heard.of(asked.at).is_none());
         let readings = self.match_patterns(occasion, subject, unknown, &mut judgement);
         let failure = self.classify(subject, &asked, &readings, (entry, known), &mut judgement).await.err();
@@ -204,10 +211,8 @@ impl Guards {
     }
 
     /// Whether the ledger knows that a text of a prompt has been blocked.
-    pub(super) fn was_blocked(&self, occasion: &Occasion, segment: &Segment) -> bool {
-        self.ledger
-            .as_deref()
-            .is_some_and(|ledger| ledger.is_blocked(place(ledger, occasion, segment.origin, &segment.text)))
+    pub(super) fn was_blocked(&self, occasion: &Occasion, origin: Origin, text: &str) -> bool {
+        self.ledger.as_deref().is_some_and(|ledger| ledger.is_blocked(place(ledger, occasion, origin, text)))
     }
 
     /// Finds patterns in the text as it is and with tricks undone. Gives what else a classifier should see, if it is to
@@ -239,8 +244,12 @@ impl Guards {
                 readings.extend(suspicious(normalised, subject.fresh.start.saturating_sub(part.start)));
             }
         }
-        for (((index, rule, _), found), more) in rules.into_iter().zip(found).zip(more) {
-            for found in found.into_iter().chain(more).filter(|found| found.range.end <= subject.fresh.end) {
+        for (((index, rule, set), found), more) in rules.into_iter().zip(found).zip(more) {
+            let mut found: Vec<Match<'_>> = found.into_iter().chain(more).collect();
+            if let Some((joints, _)) = subject.joints {
+                found = over_joints(set, subject.text, joints, found);
+            }
+            for found in found.into_iter().filter(|found| found.range.end <= subject.fresh.end) {
                 judgement.findings.push(subject.finding(index, found.entity.to_owned(), None, None));
                 if rule.action == Action::Redact && rule.mode == Mode::Enforce {
                     judgement.redactions.push((found.range, format!("[{}]", found.entity)));
@@ -372,6 +381,13 @@ impl Guards {
 
     pub(super) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+}
+
+impl Judgement {
+    /// Whether a rule was hit, and not only warned.
+    pub(super) fn has(&self, rule: usize) -> bool {
+        self.findings.iter().any(|finding| finding.rule == rule && !finding.warning)
     }
 }
 

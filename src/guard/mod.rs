@@ -17,6 +17,7 @@ mod pattern;
 mod pii;
 mod race;
 mod rehearse;
+mod seam;
 mod second;
 mod stream;
 mod whole;

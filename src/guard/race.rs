@@ -48,14 +48,17 @@ impl Guards {
 
     /// Judges a call that is already under way. It passes as it went, or not at all.
     pub async fn input_raced(&self, occasion: &Occasion, raced: Raced) -> Result<Verdict<Call>, Failure> {
-        let judgements = self.all(occasion, Stage::Input, raced.call.segments()).await?;
+        let judgements = self.all(occasion, Stage::Input, raced.call.segments()).await?.judgements;
         Ok(self.verdict(occasion, Stage::Input, raced.call, (judgements, &[])))
     }
 
     /// Whether something in the call was blocked before, so that it would be taken out.
     fn may_take_out(&self, occasion: &Occasion, call: &Call) -> bool {
+        let segments = call.segments();
+        let blocked = |at: usize, text: &str| self.was_blocked(occasion, segments[at].origin, text);
         occasion.view().policy.respond.on_replayed_block != ReplayedBlock::Refuse
-            && call.segments().iter().any(|segment| self.was_blocked(occasion, segment))
+            && ((0..segments.len()).any(|at| blocked(at, &segments[at].text))
+                || self.seams(occasion, segments).seams.iter().any(|seam| blocked(seam.segment, &seam.text)))
     }
 }
 

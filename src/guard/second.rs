@@ -221,6 +221,7 @@ impl Guards {
                 origin: text.origin,
                 text: &text.text,
                 fresh: 0..text.text.len(),
+                joints: None,
                 place: "",
                 choice: 0,
                 length: text.text.len(),

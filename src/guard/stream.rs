@@ -83,6 +83,7 @@ pub struct StreamGuard {
     remembers: bool,
     ended: bool,
     failed_open: bool,
+    teller: Option<Teller>,
 }
 
 #[derive(Debug)]
@@ -125,6 +126,18 @@ struct Held {
     came: Instant,
 }
 
+/// Makes the `guardrail` member of a choice's end, as JSON: of a finding, and whether its rule replaces text. None where
+/// nothing is to be told.
+struct Teller(Box<Tell>);
+
+type Tell = dyn Fn(&Finding, bool) -> Option<Vec<u8>> + Send + Sync;
+
+impl std::fmt::Debug for Teller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Teller")
+    }
+}
+
 /// Changes to an event's deltas, and JSON for its `guardrail` member.
 type Edited = (Vec<(usize, String)>, Option<Vec<u8>>);
 
@@ -153,7 +166,13 @@ impl StreamGuard {
             remembers: on_stream != OnStream::Block,
             ended: false,
             failed_open: false,
+            teller: None,
         }
+    }
+
+    /// Has the end of each choice tell what was done to it, where something was.
+    pub fn tell(&mut self, tell: impl Fn(&Finding, bool) -> Option<Vec<u8>> + Send + Sync + 'static) {
+        self.teller = Some(Teller(Box::new(tell)));
     }
 
     /// Whether nothing is released before the whole answer has come.
@@ -310,7 +329,7 @@ impl StreamGuard {
         let safe = if lane.closed { text.len() } else { safe(&self.occasion, (origin, length), text, from) };
         let (fresh, since) = (from..safe, Instant::now());
         let (stage, place, choice) = (Stage::Output, judge::STREAM, key.choice);
-        let subject = Subject { stage, origin, text, fresh, place, choice, length, since };
+        let subject = Subject { stage, origin, text, fresh, joints: None, place, choice, length, since };
         let judgement = self.guards.judge(&self.occasion, &subject).await?;
         self.failed_open |= judgement.failed_open;
         for finding in judgement.findings {
@@ -401,11 +420,20 @@ impl StreamGuard {
         Some((changed, note))
     }
 
-    /// What the end of a choice tells of its revision.
+    /// What the end of a choice tells of its revision, or else of what the rules found in it.
     fn told_of(&self, choice: u32) -> Option<Vec<u8>> {
-        self.lanes.iter().filter(|(key, _)| key.choice == choice).find_map(|(_, lane)| match &lane.fate {
-            Fate::Spliced(told) => told.clone(),
-            _ => None,
+        let revised =
+            self.lanes.iter().filter(|(key, _)| key.choice == choice).find_map(|(_, lane)| match &lane.fate {
+                Fate::Spliced(told) => Some(told.clone()),
+                _ => None,
+            });
+        revised.unwrap_or_else(|| {
+            let policy = &self.occasion.view().policy;
+            let redacts = |finding: &&Finding| judge::enforced(policy, finding) == Some(Action::Redact);
+            let found = || self.findings.iter().filter(|finding| finding.choice == choice);
+            let Teller(tell) = self.teller.as_ref()?;
+            let redacted = found().find(redacts);
+            tell(redacted.or_else(|| found().next())?, redacted.is_some())
         })
     }
 }

@@ -1,12 +1,16 @@
 //! Whole texts: a request's segments, and an answer that arrived in one piece.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::armed::View;
 use super::judge::{self, ABREAST, Failure, Finding, Guards, Judgement, Stage, Subject};
 use super::occasion::Occasion;
+use super::seam::Seams;
 use crate::api::{Call, Reply, Segment};
 use crate::policy::{Action, ReplayedBlock};
 
@@ -52,52 +56,111 @@ pub enum Outcome<T> {
     Block(T, Finding),
 }
 
+/// What the rules say of every segment, and after those of every seam.
+pub(super) struct Judged<'a> {
+    pub(super) judgements: Vec<Judgement>,
+    segments: usize,
+    seams: Seams<'a>,
+}
+
+/// Places of one segment's text, each with what takes its place.
+type Spans = Vec<(Range<usize>, String)>;
+
+impl Judged<'_> {
+    /// The segment that a judgement belongs to; of a seam the later one.
+    fn segment(&self, judgement: usize) -> usize {
+        judgement.checked_sub(self.segments).map_or(judgement, |seam| self.seams.seams[seam].segment)
+    }
+
+    /// What a classifier finds in a segment for itself does not count again at its seams.
+    fn settle(&mut self) {
+        let (texts, seams) = self.judgements.split_at_mut(self.segments);
+        for (judgement, seam) in seams.iter_mut().zip(&self.seams.seams) {
+            judgement.findings.retain(|finding| finding.score.is_none() || !texts[seam.segment].has(finding.rule));
+        }
+    }
+
+    /// What is to be replaced, by segment.
+    fn redactions(&self) -> BTreeMap<usize, Spans> {
+        let mut found: BTreeMap<usize, Spans> = BTreeMap::new();
+        for (index, judgement) in self.judgements.iter().enumerate() {
+            for (range, with) in &judgement.redactions {
+                match index.checked_sub(self.segments) {
+                    None => found.entry(index).or_default().push((range.clone(), with.clone())),
+                    Some(seam) => {
+                        for (segment, range, with) in self.seams.sources(&self.seams.seams[seam], range, with) {
+                            found.entry(segment).or_default().push((range, with));
+                        }
+                    }
+                }
+            }
+        }
+        found
+    }
+}
+
 impl Guards {
     /// Judges every segment of a request.
     pub async fn input(&self, occasion: &Occasion, mut call: Call) -> Result<Verdict<Call>, Failure> {
-        let judgements = self.all(occasion, Stage::Input, call.segments()).await?;
-        let replayed = self.take_out_replayed(occasion.view(), &mut call, &judgements);
-        for (index, judgement) in judgements.iter().enumerate().filter(|(_, j)| !j.redactions.is_empty()) {
-            call.redact(index, &spans(judgement));
+        let judged = self.all(occasion, Stage::Input, call.segments()).await?;
+        let blocked = Self::replayed(occasion.view(), &judged);
+        let (redactions, judgements) = (judged.redactions(), judged.judgements);
+        let replayed = self.take_out(occasion.view(), &mut call, blocked);
+        for (segment, spans) in &redactions {
+            call.redact(*segment, &borrowed(spans));
         }
         Ok(self.verdict(occasion, Stage::Input, call, (judgements, &replayed)))
     }
 
     /// Judges every segment of a whole answer.
     pub async fn output(&self, occasion: &Occasion, mut reply: Reply) -> Result<Verdict<Reply>, Failure> {
-        let judgements = self.all(occasion, Stage::Output, reply.segments()).await?;
-        for (index, judgement) in judgements.iter().enumerate().filter(|(_, j)| !j.redactions.is_empty()) {
-            reply.redact(index, &spans(judgement));
+        let judged = self.all(occasion, Stage::Output, reply.segments()).await?;
+        let (redactions, judgements) = (judged.redactions(), judged.judgements);
+        for (segment, spans) in &redactions {
+            reply.redact(*segment, &borrowed(spans));
         }
         Ok(self.verdict(occasion, Stage::Output, reply, (judgements, &[])))
     }
 
-    /// What was blocked when it was new must not block the conversation for ever: what the policy says is done with it.
-    /// Gives the segments that are dealt with.
-    fn take_out_replayed(&self, view: &View, call: &mut Call, judgements: &[Judgement]) -> Vec<usize> {
+    /// Judgements that block something which had been blocked before, each with its segment.
+    fn replayed(view: &View, judged: &Judged<'_>) -> Vec<(usize, usize)> {
         let blocked = |judgement: &Judgement| judgement.findings.iter().any(|f| judge::blocks(&view.policy, f));
-        let replayed = judgements.iter().enumerate().filter(|(_, judgement)| judgement.replayed && blocked(judgement));
-        let mut replayed: Vec<usize> = replayed.map(|(index, _)| index).collect();
-        let (left, word) = match view.policy.respond.on_replayed_block {
-            ReplayedBlock::Refuse => (replayed.clone(), "refuse"),
-            ReplayedBlock::Drop => (call.take_out(&replayed, NOTICE, true), "drop"),
-            ReplayedBlock::Notice => (call.take_out(&replayed, NOTICE, false), "notice"),
-        };
-        replayed.retain(|index| left.binary_search(index).is_err());
-        self.metrics().replayed_blocks("refuse", left.len());
-        self.metrics().replayed_blocks(word, replayed.len());
-        replayed
+        let replayed = judged.judgements.iter().enumerate().filter(|(_, j)| j.replayed && blocked(j));
+        replayed.map(|(index, _)| (index, judged.segment(index))).collect()
     }
 
-    pub(super) async fn all(
+    /// What was blocked when it was new must not block the conversation for ever: what the policy says is done with it.
+    /// Gives the judgements that are dealt with.
+    fn take_out(&self, view: &View, call: &mut Call, mut replayed: Vec<(usize, usize)>) -> Vec<usize> {
+        let wanted: BTreeSet<usize> = replayed.iter().map(|(_, segment)| *segment).collect();
+        let wanted: Vec<usize> = wanted.into_iter().collect();
+        let (left, word) = match view.policy.respond.on_replayed_block {
+            ReplayedBlock::Refuse => (wanted.clone(), "refuse"),
+            ReplayedBlock::Drop => (call.take_out(&wanted, NOTICE, true), "drop"),
+            ReplayedBlock::Notice => (call.take_out(&wanted, NOTICE, false), "notice"),
+        };
+        replayed.retain(|(_, segment)| left.binary_search(segment).is_err());
+        self.metrics().replayed_blocks("refuse", left.len());
+        self.metrics().replayed_blocks(word, wanted.len() - left.len());
+        replayed.into_iter().map(|(judgement, _)| judgement).collect()
+    }
+
+    pub(super) async fn all<'a>(
         &self,
         occasion: &Occasion,
         stage: Stage,
-        segments: &[Segment],
-    ) -> Result<Vec<Judgement>, Failure> {
+        segments: &'a [Segment],
+    ) -> Result<Judged<'a>, Failure> {
         let since = Instant::now();
-        let judged: Vec<_> = segments.iter().map(|segment| self.segment(occasion, stage, segment, since)).collect();
-        stream::iter(judged).buffered(ABREAST).try_collect().await
+        let seams = if occasion.looks(stage) { self.seams(occasion, segments) } else { Seams::none() };
+        let texts = segments.iter().map(|segment| self.segment(occasion, stage, segment, since).boxed());
+        let over = seams.seams.iter();
+        let over = over.map(|seam| self.seam(occasion, stage, (seam, &segments[seam.segment]), since).boxed());
+        let judged: Vec<_> = texts.chain(over).collect();
+        let judgements = stream::iter(judged).buffered(ABREAST).try_collect().await?;
+        let mut judged = Judged { judgements, segments: segments.len(), seams };
+        judged.settle();
+        Ok(judged)
     }
 
     async fn segment(
@@ -110,7 +173,7 @@ impl Guards {
         let length = segment.text.len();
         let (origin, text, fresh) = (segment.origin, segment.text.as_str(), 0..length);
         let (place, choice) = (segment.place.as_str(), segment.choice);
-        let subject = Subject { stage, origin, text, fresh, place, choice, length, since };
+        let subject = Subject { stage, origin, text, fresh, joints: None, place, choice, length, since };
         self.judge(occasion, &subject).await
     }
 
@@ -145,6 +208,6 @@ impl Guards {
     }
 }
 
-fn spans(judgement: &Judgement) -> Vec<(std::ops::Range<usize>, &str)> {
-    judgement.redactions.iter().map(|(range, text)| (range.clone(), text.as_str())).collect()
+fn borrowed(spans: &Spans) -> Vec<(Range<usize>, &str)> {
+    spans.iter().map(|(range, with)| (range.clone(), with.as_str())).collect()
 }

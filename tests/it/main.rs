@@ -5,6 +5,7 @@
 mod calibrate;
 mod census;
 mod dialects;
+mod endings;
 mod faults;
 mod feedback;
 mod fuzz;
@@ -26,7 +27,9 @@ mod remote;
 mod responses;
 mod revision;
 mod rollout;
+mod seams;
 mod session;
+mod splits;
 mod streaming;
 mod strict;
 mod support;

@@ -143,7 +143,9 @@ async fn every_split_of_a_harmful_stream_is_blocked_and_leaks_nothing() {
 async fn every_split_of_personal_data_is_replaced() {
     every_split("/v1/chat/completions", chat_stream(PRIVATE), |text| {
         assert_eq!(content(text), "Write to [EMAIL_ADDRESS] or use [CREDIT_CARD] today.");
-        assert!(!text.contains("jane") && !text.contains("4111"));
+        // The end names the request, by digits of its own.
+        let said = text.split("\"guardrail\"").next().unwrap();
+        assert!(!said.contains("jane") && !said.contains("4111"), "{text}");
     })
     .await;
 }

@@ -83,6 +83,11 @@ async fn compressed_bodies_are_decoded_judged_and_sent_plain() {
     let bomb = gzip(&" ".repeat(20 * 1024 * 1024));
     assert!(bomb.len() < 100_000);
     assert_eq!(running.client().send(post("gzip"), bomb).await.status, 413);
+    // Coded twice, and named in the order in which that was done.
+    let stacked = zstd::encode_all(gzip(&chat("override", false)).as_slice(), 1).unwrap();
+    let reply = running.client().send(post("gzip, zstd"), stacked.clone()).await;
+    assert_eq!(reply.json()["error"]["code"], "content_filter");
+    assert_eq!(running.client().send(post("zstd, gzip"), stacked).await.status, 400);
     assert_eq!(running.client().send(post("gzip"), "{}").await.status, 400);
     assert_eq!(running.client().send(post("lzma"), "{}").await.status, 415);
     assert_eq!(upstream.requests().len(), 1);
@@ -96,6 +101,9 @@ async fn every_other_path_is_refused_in_the_dialects_shape() {
         ("/", 404, "unknown_route"),
         ("//v1/chat/completions", 400, "malformed_path"),
         ("/v1%2fchat/completions", 400, "malformed_path"),
+        ("/v1/%63hat/completions", 400, "malformed_path"),
+        ("/v1/chat/completions;a=1", 400, "malformed_path"),
+        ("/v1/./chat/completions", 400, "malformed_path"),
         ("/v1/files/../chat/completions", 400, "malformed_path"),
         ("/v1/files", 403, "endpoint_not_allowed"),
     ] {
@@ -129,4 +137,38 @@ async fn a_body_over_the_limit_is_refused() {
     let reply = running.client().post("/v1/messages", chat(&"a".repeat(2000), false)).await;
     assert_eq!(reply.json()["error"]["type"], "request_too_large");
     assert!(upstream.requests().is_empty());
+}
+
+/// What no client library would send, byte for byte.
+#[tokio::test]
+async fn heads_that_others_read_differently_are_refused() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (upstream, running) = guarded().await;
+    let body = chat("Hello", false);
+    for (what, head) in [
+        ("NUL", "POST /v1/chat\0/completions HTTP/1.1\r\nhost: a\r\n"),
+        ("backslash", "POST /v1\\chat\\completions HTTP/1.1\r\nhost: a\r\n"),
+        ("absolute form", "POST http://elsewhere.example/v1/chat/completions HTTP/1.1\r\nhost: elsewhere.example\r\n"),
+        ("authority form", "POST elsewhere.example:80 HTTP/1.1\r\nhost: a\r\n"),
+        ("no host", "POST /v1/chat/completions HTTP/1.1\r\n"),
+        ("two hosts", "POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nhost: b\r\n"),
+        ("a host with a path", "POST /v1/chat/completions HTTP/1.1\r\nhost: a/v1/models?\r\n"),
+        ("a host with a user", "POST /v1/chat/completions HTTP/1.1\r\nhost: me@a\r\n"),
+        ("two lengths", "POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n"),
+        ("a fragment", "POST /v1/chat/completions#x HTTP/1.1\r\nhost: a\r\n"),
+    ] {
+        let mut socket = tokio::net::TcpStream::connect(running.data).await.unwrap();
+        let length = body.len();
+        let more =
+            format!("content-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+        socket.write_all(format!("{head}{more}").as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(std::time::Duration::from_secs(10), socket.read_to_end(&mut answer)).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let refused = answer.starts_with("HTTP/1.1 400") || answer.starts_with("HTTP/1.1 404") || answer.is_empty();
+        assert!(read.is_ok() && (refused || what == "a fragment"), "{what}: {answer}");
+    }
+    // A fragment is not sent on: what was routed is what goes up.
+    assert!(upstream.requests().iter().all(|sent| sent.head.starts_with("POST /v1/chat/completions HTTP")));
+    assert!(upstream.requests().len() <= 1);
 }

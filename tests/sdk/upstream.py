@@ -68,6 +68,7 @@ SCRIPTS = {
     "second": Script(((SAID["second"],),)),
     "two": Script(((HARMLESS,), (SAID["second"],))),
     "tool": Script(tools=tuple(SAID["tools"]), piece=3),
+    "tool-toxic": Script(tools=({"id": "call_t", "name": "weather", "arguments": {"note": TOXIC.strip()}},), piece=3),
     "structured": Script(((SAID["structured"],),)),
     "structured-tool": Script(tools=({"id": "call_w", "name": "Weather", "arguments": {"city": "Bern", "days": 3}},), piece=3),
     "structured-json": Script(tools=({"id": "call_j", "name": "json", "arguments": {"city": "Bern", "days": 3}},), piece=3),

@@ -10,6 +10,8 @@ mod parse;
 #[cfg(test)]
 mod tests;
 mod text;
+#[cfg(test)]
+pub(in crate::api) mod work;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -172,6 +174,8 @@ impl<'a> Value<'a> {
     /// The text of a string or key, unescaped.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
         let inner = self.inner()?;
+        #[cfg(test)]
+        work::done(inner.len());
         Some(if self.node().escaped { text::unescape(inner) } else { Cow::Borrowed(inner) })
     }
 
@@ -224,6 +228,8 @@ impl<'a> Value<'a> {
     }
 
     fn node(self) -> Node {
+        #[cfg(test)]
+        work::done(1);
         self.doc.nodes[self.at as usize]
     }
 

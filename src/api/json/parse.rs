@@ -161,6 +161,8 @@ impl Parser<'_> {
         let mut count = 0;
         let mut at = top + 1;
         while at < end {
+            #[cfg(test)]
+            crate::api::json::work::done(1);
             let key = self.nodes[at as usize];
             let inner = &self.text[key.start as usize + 1..key.end as usize - 1];
             let twice = if many.is_empty() && count < PAIRWISE_KEYS && !key.escaped {
@@ -186,7 +188,11 @@ impl Parser<'_> {
         let mut escaped = false;
         let mut at = self.at + 1;
         loop {
+            #[cfg(test)]
+            let from = at;
             at = skip_plain(self.bytes, at);
+            #[cfg(test)]
+            crate::api::json::work::done(1 + at - from);
             match self.bytes.get(at) {
                 Some(b'"') => {
                     self.at = at + 1;
@@ -277,6 +283,8 @@ impl Parser<'_> {
     }
 
     fn peek(&self) -> Option<u8> {
+        #[cfg(test)]
+        crate::api::json::work::done(1);
         self.bytes.get(self.at).copied()
     }
 
@@ -292,6 +300,8 @@ impl Parser<'_> {
             let inner = self.open.get(level + 1).copied();
             let (mut at, mut count, mut key) = (top + 1, 0, None);
             while (at as usize) < self.nodes.len() && Some(at) != inner {
+                #[cfg(test)]
+                crate::api::json::work::done(1);
                 let node = self.nodes[at as usize];
                 if node.kind == Kind::Key {
                     key = Some(&self.text[node.start as usize + 1..node.end as usize - 1]);

@@ -2,8 +2,10 @@
 
 mod answers;
 mod injection;
+mod recorded;
 mod requests;
 mod streams;
+mod work;
 
 use bytes::Bytes;
 

@@ -1,6 +1,6 @@
 //! What was asked, as far as the stand-in cares.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Wire;
 
@@ -62,6 +62,16 @@ impl Ask {
             max_tokens: max_tokens.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX),
             input_tokens: messages.iter().chain([&body["system"], &body["tools"]]).map(words).sum(),
         })
+    }
+}
+
+/// The answer to a question about tokens: an estimate, as everywhere here.
+pub(super) fn tokens(wire: Wire, body: &Value) -> Value {
+    let counted: usize =
+        ["system", "instructions", "messages", "input", "tools"].into_iter().map(|key| words(&body[key])).sum();
+    match wire {
+        Wire::OpenAi => json!({"object": "response.input_tokens", "input_tokens": counted}),
+        Wire::Anthropic => json!({"input_tokens": counted}),
     }
 }
 

@@ -146,6 +146,6 @@ fn usage(ask: &Ask, answers: &[Answer]) -> Value {
     })
 }
 
-fn created() -> u64 {
+pub(super) fn created() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

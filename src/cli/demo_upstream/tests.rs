@@ -154,5 +154,60 @@ async fn mistakes_are_told_in_the_dialects_shape() {
     let bare = json!({"model": "m", "messages": [{"role": "user", "content": "x"}]});
     let (status, _, body) = post(false, "/v1/messages", &bare).await;
     assert!(status == 400 && body.starts_with(r#"{"type":"error","error":"#), "{body}");
-    assert_eq!(post(false, "/v1/embeddings", &bare).await.0, 404);
+    assert_eq!(post(false, "/v1/embeddings", &bare).await.0, 400);
+    assert_eq!(post(false, "/v1/responses", &json!({"model": "m"})).await.0, 400);
+    assert_eq!(post(false, "/v1/completions", &json!({"model": "m"})).await.0, 400);
+    assert_eq!(post(false, "/v1/images/generations", &bare).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_response_says_the_same_streamed_and_whole() {
+    let question =
+        json!({"input": [{"role": "user", "content": [{"type": "input_text", "text": "Tell me about the sea."}]}]});
+    let whole = ask("/v1/responses", "", question.clone()).await;
+    let text = whole["output"][0]["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("“the sea”") && whole["status"] == "completed", "{whole}");
+    let events = events("/v1/responses", "", question).await;
+    let deltas = events.iter().filter(|event| event["type"] == "response.output_text.delta");
+    assert_eq!(deltas.filter_map(|event| event["delta"].as_str()).collect::<String>(), text);
+    assert!(events.iter().enumerate().all(|(number, event)| event["sequence_number"] == number));
+    assert_eq!(events.last().unwrap()["response"]["output"][0]["content"][0]["text"], text);
+    let schema: Value = serde_json::from_str(WEATHER).unwrap();
+    let tools = json!({"input": "What is the weather in Oslo?", "tools": [{"type": "function", "name": "get_weather", "parameters": schema}]});
+    let call = &ask("/v1/responses", "", tools).await["output"][0];
+    assert_eq!((&call["type"], &call["arguments"]), (&json!("function_call"), &json!(r#"{"city":"Oslo"}"#)));
+    let cut = ask("/v1/responses", "", json!({"input": "Hello", "max_output_tokens": 3})).await;
+    assert_eq!(cut["incomplete_details"]["reason"], "max_output_tokens");
+    let echoed = ask("/v1/responses", "", json!({"input": "echo system", "instructions": "First."})).await;
+    assert_eq!(echoed["output"][0]["content"][0]["text"], "First.");
+}
+
+#[tokio::test]
+async fn completions_embeddings_and_counts_are_answered_too() {
+    let prompt = json!({"prompt": "Be kind.\n\nTell me about the sea.", "n": 2});
+    let whole = ask("/v1/completions", "", prompt.clone()).await;
+    let text = whole["choices"][0]["text"].as_str().unwrap();
+    assert!(text.contains("“the sea”"), "{whole}");
+    let events = events("/v1/completions", "", prompt).await;
+    let said: String = events
+        .iter()
+        .filter(|event| event["choices"][0]["index"] == 0)
+        .filter_map(|event| event["choices"][0]["text"].as_str())
+        .collect();
+    assert_eq!(said, text);
+    let vectors = |more: Value| async move { ask("/v1/embeddings", "", more).await["data"].clone() };
+    let near = vectors(json!({"input": ["the wide sea", "the blue sea", "a loaf of bread"]})).await;
+    let numbers =
+        |at: usize| near[at]["embedding"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect::<Vec<_>>();
+    let like = |a: usize, b: usize| numbers(a).iter().zip(numbers(b)).map(|(a, b)| a * b).sum::<f64>();
+    assert!(like(0, 1) > 0.5 && like(0, 1) > like(0, 2), "{} {}", like(0, 1), like(0, 2));
+    let packed = vectors(json!({"input": "the wide sea", "encoding_format": "base64", "dimensions": 3})).await;
+    assert_eq!(packed[0]["embedding"].as_str().map(str::len), Some(16));
+    let counted = ask("/v1/messages/count_tokens", "one two three", json!({"system": "four"})).await;
+    assert_eq!(counted, json!({"input_tokens": 5}));
+    let counted = ask("/v1/responses/input_tokens", "", json!({"input": "one two", "messages": null})).await;
+    assert_eq!(counted["input_tokens"], 2);
+    assert_eq!(plain::models(Wire::OpenAi, None).unwrap()["data"][0]["id"], "demo");
+    assert_eq!(plain::models(Wire::Anthropic, Some("demo")).unwrap()["type"], "model");
+    assert!(plain::models(Wire::OpenAi, Some("other")).is_none());
 }

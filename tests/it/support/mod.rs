@@ -2,6 +2,7 @@
 
 mod classifier;
 mod client;
+pub(crate) mod streams;
 pub(crate) mod tricks;
 mod upstream;
 
