@@ -31,6 +31,8 @@ pub(super) struct Asked {
     pub(super) limits: Limits,
     /// What was asked; kept only where a rule may revise or a row may be kept.
     pub(super) ground: Option<Ground>,
+    /// What the user said last, where the policy has it seen with the answer.
+    pub(super) prompt: String,
     /// Whom the client names as its user, where a row may be kept.
     pub(super) user: Option<String>,
     /// A hash of the tenant or of the client's key.
@@ -55,10 +57,17 @@ impl Asked {
             model: call.model().to_owned(),
             limits: Limits::default(),
             ground: needed.then(|| call.ground()),
+            prompt: prompt(call, view),
             user: keeps.then(|| call.user()).flatten(),
             client: 0,
         }
     }
+}
+
+fn prompt(call: &Call, view: &View) -> String {
+    let last = || call.segments().iter().rev().find(|segment| segment.origin == Origin::User);
+    let seen = call.stream() && view.policy.stream.prompt_chars > 0;
+    seen.then(last).flatten().map(|segment| segment.text.to_string()).unwrap_or_default()
 }
 
 impl Asked {
@@ -79,7 +88,8 @@ impl Asked {
     /// A request without a body.
     pub(super) fn list(dialect: Dialect) -> Self {
         let (transcript, limits) = (Transcript::new(dialect, false), Limits::default());
-        Self { dialect, stream: false, transcript, model: String::new(), limits, ground: None, user: None, client: 0 }
+        let (model, prompt) = (String::new(), String::new());
+        Self { dialect, stream: false, transcript, model, limits, ground: None, prompt, user: None, client: 0 }
     }
 }
 
