@@ -67,7 +67,7 @@ impl Asked {
 fn prompt(call: &Call, view: &View) -> String {
     let last = || call.segments().iter().rev().find(|segment| segment.origin == Origin::User);
     let seen = call.stream() && view.policy.stream.prompt_chars > 0;
-    seen.then(last).flatten().map(|segment| segment.text.to_string()).unwrap_or_default()
+    seen.then(last).flatten().map(|segment| segment.text.clone()).unwrap_or_default()
 }
 
 impl Asked {
