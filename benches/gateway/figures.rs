@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::load::{Outcome, Sample};
+use crate::statistics::{median, percentile};
 use crate::targets::Target;
 
 /// One run of one scenario against one target.
@@ -74,26 +75,8 @@ pub(crate) fn median_beside(
     median(pairs.filter_map(|(run, base)| compare(run, base)).collect())
 }
 
-/// The middle value, or the mean of the two in the middle.
-pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.retain(|value| value.is_finite());
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        odd if odd % 2 == 1 => Some(values[middle]),
-        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
-    }
-}
-
 fn sorted(samples: &[Sample], time: impl Fn(&Sample) -> Duration) -> Vec<f64> {
     let mut times: Vec<f64> = samples.iter().map(|sample| time(sample).as_secs_f64() * 1e3).collect();
     times.sort_by(f64::total_cmp);
     times
-}
-
-/// The smallest value that at least `percent` in a hundred do not exceed.
-fn percentile(sorted: &[f64], percent: usize) -> f64 {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
 }

@@ -11,14 +11,21 @@
 
 mod figures;
 mod load;
+#[path = "../shared/processes.rs"]
+#[expect(dead_code, reason = "nothing is said to the processes of this benchmark")]
 mod processes;
+#[path = "../shared/procfs.rs"]
 mod procfs;
 mod report;
 mod scenarios;
+#[path = "../shared/statistics.rs"]
+mod statistics;
 mod targets;
 #[path = "../shared/texts.rs"]
 mod texts;
+#[path = "../shared/upstream.rs"]
 mod upstream;
+#[path = "../shared/wire.rs"]
 mod wire;
 
 use std::error::Error;

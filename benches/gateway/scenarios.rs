@@ -38,8 +38,9 @@ impl Kind {
 
 const SMALL: usize = 1090;
 const LARGE: usize = 8900;
-const AT_ONCE: Script = Script { events: 64, first: Duration::ZERO, gap: Duration::ZERO };
-const PACED: Script = Script { events: 64, first: Duration::from_millis(30), gap: Duration::from_millis(5) };
+const AT_ONCE: Script = Script { events: 64, first: Duration::ZERO, gap: Duration::ZERO, hostile_at: None };
+const PACED: Script =
+    Script { events: 64, first: Duration::from_millis(30), gap: Duration::from_millis(5), hostile_at: None };
 
 /// All scenarios, in the order of the report.
 pub(crate) const SCENARIOS: [Scenario; 7] = [

@@ -138,16 +138,23 @@ pub(crate) struct Stream {
     pub(crate) closing: Vec<u8>,
 }
 
-/// A stream of chat completion chunks with `contents` content events.
-pub(crate) fn stream(contents: usize) -> Stream {
+/// What no client should see a byte of where answers are guarded. Its words stand nowhere else in a stream.
+pub(crate) const THREAT: &str = "You are a worthless idiot, and everybody hates you. ";
+
+/// A stream of chat completion chunks with `contents` content events; after so many of them as `hostile_at` says,
+/// [`THREAT`] comes, each of its words an event more.
+pub(crate) fn stream(contents: usize, hostile_at: Option<usize>) -> Stream {
     let words = prose(contents * 8);
     // The marks stay whole: they are cut out first, so that each is one event.
     let pieces = words.split(MARK).flat_map(|part| part.split_inclusive(' ').chain(std::iter::once(MARK)));
-    let pieces = pieces.filter(|piece| !piece.trim().is_empty()).cycle();
+    let mut pieces: Vec<&str> = pieces.filter(|piece| !piece.trim().is_empty()).cycle().take(contents).collect();
+    if let Some(at) = hostile_at {
+        pieces.splice(at..at, THREAT.split_inclusive(' '));
+    }
     Stream {
         opening: event(r#"{"role":"assistant","content":"","refusal":null}"#, "null").into_bytes(),
         contents: pieces
-            .take(contents)
+            .into_iter()
             .map(|piece| Body::new(event(&format!(r#"{{"content":"{piece}"}}"#), "null").into_bytes()))
             .collect(),
         closing: format!("{}data: [DONE]\n\n", event("{}", r#""stop""#)).into_bytes(),

@@ -87,7 +87,8 @@ impl Gateway {
             trace.occasion.clone(),
             asked.dialect,
             asked.transcript.clone(),
-        );
+        )
+        .answering(&asked.prompt);
         if self.keeps(trace) {
             guard.remember();
         }

@@ -35,6 +35,8 @@ pub(super) struct Asked {
     pub(super) ground: Option<Ground>,
     /// How it went up, where a second answer is to be drawn.
     pub(super) sent: Option<Sent>,
+    /// What the user said last, where the policy has it seen with the answer.
+    pub(super) prompt: String,
     /// Whom the client names as its user, where a row may be kept.
     pub(super) user: Option<String>,
     /// A hash of the tenant or of the client's key.
@@ -62,10 +64,17 @@ impl Asked {
             limits: Limits::default(),
             ground: needed.then(|| call.ground()),
             sent: None,
+            prompt: prompt(call, view),
             user: keeps.then(|| call.user()).flatten(),
             client: 0,
         }
     }
+}
+
+fn prompt(call: &Call, view: &View) -> String {
+    let last = || call.segments().iter().rev().find(|segment| segment.origin == Origin::User);
+    let seen = call.stream() && view.policy.stream.prompt_chars > 0;
+    seen.then(last).flatten().map(|segment| segment.text.clone()).unwrap_or_default()
 }
 
 impl Asked {
@@ -93,6 +102,7 @@ impl Asked {
             model: String::new(),
             limits,
             ground: None,
+            prompt: String::new(),
             sent: None,
             user: None,
             client: 0,

@@ -89,6 +89,8 @@ pub(super) struct Judgement {
     pub(super) failed_open: bool,
     /// Whether the text had been blocked before.
     pub(super) replayed: bool,
+    /// A score came near to a level, or could not be had.
+    pub(super) near: bool,
     /// What the classifiers said that were asked.
     heard: Heard,
 }
@@ -97,6 +99,8 @@ pub(super) struct Judgement {
 pub(super) struct Subject<'a> {
     pub(super) stage: Stage,
     pub(super) origin: Origin,
+    /// What classifiers see before the text, beside the text alone; often nothing.
+    pub(super) before: &'a str,
     pub(super) text: &'a str,
     /// The part of the text whose matches count; the rest is context.
     pub(super) fresh: Range<usize>,
@@ -278,6 +282,7 @@ impl Guards {
                 Err(why) => {
                     let rules = || asked.rules.iter().map(|(_, rule, _)| *rule);
                     judgement.failed_open |= rules().any(passes_open);
+                    judgement.near = true;
                     failed = failed.and(self.failed(rules(), subject.stage, why, took));
                     continue;
                 }
@@ -289,6 +294,7 @@ impl Guards {
                 self.metrics.guard_evaluated(&rule.id, subject.stage.as_str(), "ok", took);
                 let hit = worst(bounds, asked.first, &scores);
                 judgement.findings.extend(hit.map(|hit| subject.scored(*index, &hit)));
+                judgement.near |= near(bounds, asked.first, &scores);
             }
             judgement.heard.keep(asked.at, scores);
         }
@@ -317,7 +323,8 @@ impl Guards {
         let cascade =
             Cascade::new((asked.classifier, asked.first), &self.metrics, bounds).filter(|_| readings.is_empty());
         let whole = (subject.text, subject.fresh.start);
-        let scores = score(asked.classifier, whole, subject.origin, readings, waits, cascade.as_ref());
+        let origin = subject.origin;
+        let scores = score(asked.classifier, (subject.before, whole), origin, readings, waits, cascade.as_ref());
         let outcome = match timeout(patience, scores).await {
             Ok(Ok(scores)) => Ok(Arc::new(scores)),
             Ok(Err(error)) => Err(reason(&error)),
@@ -462,7 +469,7 @@ pub(super) async fn scores_within(
     let mut scores = if !cleared.is_empty() && cleared.iter().all(|cleared| *cleared) {
         Scores { values: vec![0.0; cleared.len()], ..Scores::default() }
     } else {
-        score(classifier, (text, 0), origin, &readings, patience, None).await?
+        score(classifier, ("", (text, 0)), origin, &readings, patience, None).await?
     };
     scores.values.iter_mut().zip(cleared).filter(|(_, cleared)| *cleared).for_each(|(score, _)| *score = 0.0);
     Ok(scores)
@@ -474,18 +481,23 @@ fn place(ledger: &Ledger, occasion: &Occasion, origin: Origin, text: &str) -> Pl
 }
 
 /// The largest score of each label: over the text as a whole, as it is and with tricks undone, and, for answers, over
-/// each sentence of both that ends after what is fresh begins. A text that would wait longer than `patience` is turned
+/// each sentence of both that ends after what is fresh begins. Where something goes `before` the text, the whole is also
+/// seen with that in front. A text that would wait longer than `patience` is turned
 /// away. What the first stage of a cascade clears is not scored.
 async fn score(
     classifier: &Classifier,
-    whole: (&str, usize),
+    (before, whole): (&str, (&str, usize)),
     origin: Origin,
     readings: &[Reading],
     patience: Duration,
     cascade: Option<&Cascade<'_>>,
 ) -> Result<Scores, ScoreError> {
     let undone = readings.iter().map(|reading| (reading.text.as_str(), reading.from));
-    let mut views = Vec::new();
+    let led: Vec<String> = match before {
+        "" => Vec::new(),
+        before => std::iter::once(whole).chain(undone.clone()).map(|(text, _)| format!("{before}\n{text}")).collect(),
+    };
+    let mut views: Vec<&str> = led.iter().map(String::as_str).collect();
     for (text, from) in std::iter::once(whole).chain(undone) {
         views.push(text);
         if matches!(origin, Origin::Output | Origin::Reasoning) {
@@ -550,6 +562,14 @@ fn worst<'a>(bounds: &'a [Bound], first: usize, scores: &Scores) -> Option<Hit<'
     level(false).or_else(|| level(true))
 }
 
+/// Whether a score has come half of the way to a level of its label. The scores are those of the labels from number
+/// `first` on.
+fn near(bounds: &[Bound], first: usize, scores: &Scores) -> bool {
+    let level = |bound: &Bound| bound.warn.map_or(bound.threshold, |warn| warn.min(bound.threshold));
+    let score = |bound: &Bound| scores.values.get(bound.label.checked_sub(first)?);
+    bounds.iter().any(|bound| score(bound).is_some_and(|score| *score * 2.0 >= level(bound)))
+}
+
 /// Sorts replacements; those that overlap become one, with the first one's text.
 fn joined(mut redactions: Vec<(Range<usize>, String)>) -> Vec<(Range<usize>, String)> {
     redactions.sort_by_key(|(range, _)| range.start);
@@ -579,6 +599,17 @@ mod tests {
         assert_eq!(of([0.3, 0.4, 0.2]), Some((0, true, 0.3)));
         assert_eq!(of([0.31, 0.4, 0.45]), Some((2, true, 0.25)));
         assert_eq!(of([0.89, 0.5, 0.2]), Some((1, false, 0.5)));
+    }
+
+    #[test]
+    fn half_of_the_way_to_a_level_is_near() {
+        let bounds = [
+            Bound { label: 0, name: "a".to_owned(), threshold: 0.9, warn: Some(0.5) },
+            Bound { label: 2, name: "c".to_owned(), threshold: 0.8, warn: None },
+        ];
+        let of = |values: [f32; 3]| near(&bounds, 0, &Scores { values: values.to_vec(), ..Scores::default() });
+        assert!(!of([0.2, 0.99, 0.3]));
+        assert!(of([0.25, 0.0, 0.0]) && of([0.0, 0.0, 0.4]));
     }
 
     #[test]

@@ -190,6 +190,7 @@ impl Guards {
         let subject = |text, joints| Subject {
             stage,
             origin: segment.origin,
+            before: "",
             text,
             fresh: 0..text.len(),
             joints,

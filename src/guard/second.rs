@@ -217,6 +217,7 @@ impl Guards {
         let mut heaviest: Option<Action> = None;
         for (index, text) in joined(&evidence.exhibits).iter().enumerate() {
             let subject = Subject {
+                before: "",
                 stage: text.stage,
                 origin: text.origin,
                 text: &text.text,

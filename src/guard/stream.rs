@@ -84,6 +84,8 @@ pub struct StreamGuard {
     ended: bool,
     failed_open: bool,
     teller: Option<Teller>,
+    /// What classifiers see before each window: the end of what the user said last, where the policy wants that.
+    prompt: String,
 }
 
 #[derive(Debug)]
@@ -167,7 +169,17 @@ impl StreamGuard {
             ended: false,
             failed_open: false,
             teller: None,
+            prompt: String::new(),
         }
+    }
+
+    /// Says what the user said last. Of that, so much is kept as the policy wants to be seen before each window.
+    #[must_use]
+    pub fn answering(mut self, prompt: &str) -> Self {
+        let most = usize::try_from(self.occasion.view().policy.stream.prompt_chars).unwrap_or(usize::MAX);
+        let skipped = prompt.chars().count().saturating_sub(most);
+        self.prompt = prompt.chars().skip(skipped).collect();
+        self
     }
 
     /// Has the end of each choice tell what was done to it, where something was.
@@ -320,7 +332,7 @@ impl StreamGuard {
         let Some(lane) = self.lanes.get_mut(&key) else { return Ok(()) };
         let origin = origin(key.channel);
         if !self.occasion.any_applies(Stage::Output, origin) && self.guards.witness.is_none() {
-            lane.release(usize::MAX);
+            lane.release(usize::MAX, false);
             return Ok(());
         }
         let text = lane.window.text();
@@ -329,9 +341,11 @@ impl StreamGuard {
         let safe = if lane.closed { text.len() } else { safe(&self.occasion, (origin, length), text, from) };
         let (fresh, since) = (from..safe, Instant::now());
         let (stage, place, choice) = (Stage::Output, judge::STREAM, key.choice);
-        let subject = Subject { stage, origin, text, fresh, joints: None, place, choice, length, since };
+        let before = if origin == Origin::Output { self.prompt.as_str() } else { "" };
+        let subject = Subject { stage, origin, before, text, fresh, joints: None, place, choice, length, since };
         let judgement = self.guards.judge(&self.occasion, &subject).await?;
         self.failed_open |= judgement.failed_open;
+        let calm = !judgement.near && judgement.findings.is_empty();
         for finding in judgement.findings {
             match judge::enforced(&self.occasion.view().policy, &finding) {
                 _ if matches!(self.state, State::Blocked(_)) => {}
@@ -357,7 +371,7 @@ impl StreamGuard {
                 let range = if json { over_escape(lane.window.text(), range) } else { range };
                 lane.redactions.push((lane.window.position(range.start)..lane.window.position(range.end), text));
             }
-            lane.release(safe);
+            lane.release(safe, calm);
         }
         Ok(())
     }
@@ -502,8 +516,8 @@ impl LaneState {
         !self.whole && self.window.due(waited)
     }
 
-    fn release(&mut self, safe: usize) {
-        self.window.release(safe);
+    fn release(&mut self, safe: usize, calm: bool) {
+        self.window.release(safe, calm);
         self.since = None;
     }
 }
@@ -583,6 +597,7 @@ fn shape(occasion: &Occasion, channel: Channel) -> Shape {
     Shape {
         first: if gathers { bytes(settings.first_window_chars) } else { 1 },
         later: if gathers { bytes(settings.window_chars) } else { 1 },
+        most: if gathers { bytes(settings.max_window_chars) } else { 1 },
         context: bytes(settings.overlap_chars).max(PatternSet::CONTEXT),
         hold: settings.hold,
     }

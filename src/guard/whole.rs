@@ -173,7 +173,7 @@ impl Guards {
         let length = segment.text.len();
         let (origin, text, fresh) = (segment.origin, segment.text.as_str(), 0..length);
         let (place, choice) = (segment.place.as_str(), segment.choice);
-        let subject = Subject { stage, origin, text, fresh, joints: None, place, choice, length, since };
+        let subject = Subject { stage, origin, before: "", text, fresh, joints: None, place, choice, length, since };
         self.judge(occasion, &subject).await
     }
 

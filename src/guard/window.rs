@@ -21,8 +21,10 @@ use std::time::Duration;
 pub(super) struct Shape {
     /// New text that makes the first window of a lane due. Small, so that the first words come early.
     pub(super) first: usize,
-    /// New text that makes each later window due.
+    /// New text that makes the next window due, and any window after one that was not calm.
     pub(super) later: usize,
+    /// After a calm window the next one takes twice the new text, up to so much. At least `later`.
+    pub(super) most: usize,
     /// Released text that is judged again together with the new text.
     pub(super) context: usize,
     /// The longest time for which new text waits for more of it.
@@ -40,13 +42,15 @@ pub(super) struct Window {
     released: usize,
     /// `text[..judged]` has been part of a judged text.
     judged: usize,
+    /// New text that makes the next window due.
+    enough: usize,
     first: bool,
 }
 
 impl Window {
     /// An empty lane.
     pub(super) fn new(shape: Shape) -> Self {
-        Self { shape, text: String::new(), start: 0, released: 0, judged: 0, first: true }
+        Self { shape, text: String::new(), start: 0, released: 0, judged: 0, enough: shape.first, first: true }
     }
 
     /// Appends arriving text and says at which position of the lane it ends.
@@ -83,11 +87,10 @@ impl Window {
         if new.is_empty() {
             return false;
         }
-        let enough = if self.first { self.shape.first } else { self.shape.later };
-        new.len() >= enough
+        new.len() >= self.enough
             || waited >= self.shape.hold
             || (self.first && ends_sentence(new))
-            || (new.len() * 2 >= enough && ends_sentence(new))
+            || (new.len() * 2 >= self.enough && ends_sentence(new))
     }
 
     /// The text to judge: context and everything not yet released.
@@ -103,9 +106,12 @@ impl Window {
     /// Notes that a verdict covers all of [`Window::text`], and that its first `safe` bytes may go to the client.
     /// Bytes beyond `safe` (the beginning of what may become a match) stay, and will be judged again.
     ///
-    /// `safe` is taken down to a character's beginning and never takes back what was released.
-    pub(super) fn release(&mut self, safe: usize) {
+    /// `safe` is taken down to a character's beginning and never takes back what was released. After a `calm` verdict, one
+    /// that was far from any objection, the next window may be longer.
+    pub(super) fn release(&mut self, safe: usize, calm: bool) {
         let safe = floor_char(&self.text, safe);
+        let grown = if calm && !self.first { self.enough.saturating_mul(2) } else { self.shape.later };
+        self.enough = grown.clamp(self.shape.later, self.shape.most.max(self.shape.later));
         self.first = false;
         self.judged = self.text.len();
         self.released = self.released.max(safe);
@@ -142,7 +148,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SHAPE: Shape = Shape { first: 8, later: 24, context: 6, hold: Duration::from_millis(300) };
+    const SHAPE: Shape = Shape { first: 8, later: 24, most: 60, context: 6, hold: Duration::from_millis(300) };
 
     #[test]
     fn a_window_is_due_by_length_sentence_or_time() {
@@ -153,7 +159,7 @@ mod tests {
         assert!(window.due(SHAPE.hold));
         window.push(". ");
         assert!(window.due(Duration::ZERO), "the first sentence has ended");
-        window.release(5);
+        window.release(5, true);
         window.push("And then");
         assert!(!window.due(Duration::ZERO), "later windows are longer");
         window.push(" more words than that");
@@ -164,13 +170,13 @@ mod tests {
     fn context_stays_and_positions_go_on() {
         let mut window = Window::new(SHAPE);
         assert_eq!(window.push("0123456789"), 10);
-        window.release(10);
+        window.release(10, false);
         assert_eq!(window.text(), "456789");
         assert_eq!(window.fresh(), 6..6);
         assert_eq!(window.released(), 10);
         assert_eq!(window.push("ab"), 12);
         assert_eq!(window.position(6), 10);
-        window.release(7);
+        window.release(7, false);
         assert_eq!((window.released(), window.held(), window.unjudged()), (11, 1, false));
     }
 
@@ -178,17 +184,32 @@ mod tests {
     fn a_release_never_splits_a_character_nor_goes_back() {
         let mut window = Window::new(SHAPE);
         window.push("añb");
-        window.release(2);
+        window.release(2, false);
         assert_eq!(window.released(), 1);
-        window.release(0);
+        window.release(0, false);
         assert_eq!(window.released(), 1);
+    }
+
+    #[test]
+    fn windows_grow_while_all_is_calm_and_start_again_when_it_is_not() {
+        let mut window = Window::new(SHAPE);
+        let mut sizes = Vec::new();
+        for calm in [true, true, true, true, false, true, true] {
+            let before = window.end();
+            while !window.due(Duration::ZERO) {
+                window.push("a");
+            }
+            sizes.push(window.end() - before);
+            window.release(usize::MAX, calm);
+        }
+        assert_eq!(sizes, [8, 24, 48, 60, 60, 24, 48]);
     }
 
     proptest! {
         /// However the text is cut into deltas and however much each verdict frees: what is released is a growing
         /// prefix, every byte of it was part of a judged text, and the judged bytes stay linear in the text.
         #[test]
-        fn releases_are_judged_prefixes(pieces in prop::collection::vec("[a-zé .]{0,12}", 0..40), back in 0usize..12) {
+        fn releases_are_judged_prefixes(pieces in prop::collection::vec("[a-zé .]{0,12}", 0..40), back in 0usize..12, calm in prop::collection::vec(any::<bool>(), 40)) {
             let mut window = Window::new(SHAPE);
             let (mut whole, mut judged_bytes, mut rounds) = (String::new(), 0usize, 0usize);
             for piece in &pieces {
@@ -201,7 +222,7 @@ mod tests {
                     prop_assert!(from <= before);
                     judged_bytes += window.text().len();
                     rounds += 1;
-                    window.release(window.text().len().saturating_sub(back));
+                    window.release(window.text().len().saturating_sub(back), calm[rounds - 1]);
                     prop_assert!(window.released() >= before && window.released() <= whole.len());
                     prop_assert!(!window.unjudged());
                 }

@@ -369,6 +369,10 @@ pub struct StreamSettings {
     pub first_window_chars: u32,
     /// Text is judged when so much is held, or at the end of a sentence.
     pub window_chars: u32,
+    /// How long windows become while what is judged scores low; at least `window_chars`.
+    pub max_window_chars: u32,
+    /// How much of the prompt's end classifiers see before each window.
+    pub prompt_chars: u32,
     /// How much of what went before is judged again with each window; at most `window_chars`, so that work stays linear.
     pub overlap_chars: u32,
     /// Text held this long is judged, however short.

@@ -203,14 +203,20 @@ fn respond(source: Source<'_>, written: schema::Respond) -> Result<Respond, Prob
     Ok(Respond { on_input_block, on_output_block, on_replayed_block, message, disclose, annotate })
 }
 
-/// By default a first window of a sentence or so, then about a hundred tokens at a time.
+/// By default a first window of a sentence or so, then about a hundred tokens at a time, and more while all is quiet.
 fn stream(source: Source<'_>, written: &schema::Stream) -> Result<StreamSettings, Problem> {
     let window_chars = source.within(written.window_chars.as_ref(), 480, (16, 65_536))?;
     let first_window_chars =
         source.within(written.first_window_chars.as_ref(), window_chars.min(120), (1, window_chars))?;
+    let max_window_chars = source.within(
+        written.max_window_chars.as_ref(),
+        window_chars.saturating_mul(3).min(65_536),
+        (window_chars, 65_536),
+    )?;
+    let prompt_chars = source.within(written.prompt_chars.as_ref(), 0, (0, 4_096))?;
     let overlap_chars = source.within(written.overlap_chars.as_ref(), window_chars.min(240), (0, window_chars))?;
     let hold = source.duration(written.hold.as_ref(), Duration::from_millis(400))?;
-    Ok(StreamSettings { first_window_chars, window_chars, overlap_chars, hold })
+    Ok(StreamSettings { first_window_chars, window_chars, max_window_chars, prompt_chars, overlap_chars, hold })
 }
 
 fn revise(

@@ -276,6 +276,17 @@ pub(super) struct Stream {
     #[serde(default, deserialize_with = "written")]
     #[schemars(range(min = 16, max = 65_536))]
     pub(super) window_chars: Option<Spanned<u32>>,
+    /// While what is judged scores low (under half of every level), each window is twice as long as the one before it, up
+    /// to so much; by default three times `window_chars`, at least `window_chars`.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(range(min = 16, max = 65_536))]
+    pub(super) max_window_chars: Option<Spanned<u32>>,
+    /// So much of the end of what the user said last stands before each window when it is judged by classifiers, beside
+    /// the window alone: for what is harmful only as an answer. A harmful question then weighs on its answer. By default 0,
+    /// which costs nothing.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(range(min = 0, max = 4_096))]
+    pub(super) prompt_chars: Option<Spanned<u32>>,
     /// How much of what went before is judged again with each window; by default 240, at most `window_chars`.
     #[serde(default, deserialize_with = "written")]
     #[schemars(range(min = 0, max = 65_536))]

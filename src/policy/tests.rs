@@ -81,7 +81,8 @@ fn a_session_goes_on_and_a_prompt_waits_unless_the_policy_says_otherwise() {
 #[test]
 fn a_short_window_shortens_what_goes_with_it() {
     let policy = checked("rules: []\nstream: { window_chars: 64 }").unwrap();
-    assert_eq!((policy.stream.first_window_chars, policy.stream.overlap_chars), (64, 64));
+    let stream = policy.stream;
+    assert_eq!((stream.first_window_chars, stream.overlap_chars, stream.max_window_chars), (64, 64, 192));
 }
 
 #[test]

@@ -283,3 +283,41 @@ async fn a_harmful_sentence_is_seen_after_harmless_ones_word_by_word() {
     assert!(!answer.contains("threat") && answer.contains("content_filter"), "{answer}");
     assert!(format!("{calm}This is one ").starts_with(&content(&answer)), "{answer}");
 }
+
+/// Tokens scored for a stream of so many words, each an event and a write of its own.
+async fn tokens_scored(policy: &str, words: usize) -> f64 {
+    let words: Vec<&str> =
+        [" word", " upon", " word", " of", " text", " goes", " by."].into_iter().cycle().take(words).collect();
+    let stream = chat_stream(&words);
+    let pieces = stream.split_inclusive("\n\n").map(|event| event.as_bytes().to_vec()).collect();
+    let (running, text) = fetch(policy, "/v1/chat/completions", pieces).await;
+    assert_eq!(text, stream);
+    running.total("wardline_classifier_batch_tokens_sum")
+}
+
+#[tokio::test]
+async fn the_work_grows_with_the_answer_and_less_where_windows_may_grow() {
+    let small =
+        format!("{GUARDED}stream: {{ window_chars: 96, max_window_chars: 96, overlap_chars: 96, hold: 10s }}\n");
+    let growing = small.replace("max_window_chars: 96", "max_window_chars: 960");
+    let (one, two) = (tokens_scored(&small, 700).await, tokens_scored(&small, 1400).await);
+    assert!(two > 1.8 * one && two < 2.2 * one, "{one} {two}");
+    let grown = tokens_scored(&growing, 1400).await;
+    assert!(grown < 0.8 * two, "{grown} {two}");
+}
+
+#[tokio::test]
+async fn a_policy_may_have_each_window_judged_with_the_end_of_the_prompt() {
+    let ask = async |settings: &str, prompt: &str| {
+        let stream = chat_stream(HARMLESS);
+        let upstream = Upstream::start(move |_| sse(&[stream.as_bytes()], 0)).await;
+        let setup = Setup::with(&format!("{GUARDED}stream: {{ {settings} }}\n"));
+        let running = Running::start(setup, upstream.address).await;
+        content(&running.client().post("/v1/chat/completions", chat(prompt, true)).await.text())
+    };
+    let (prompt, all) = ("What is worthless and blue?", HARMLESS.concat());
+    assert_eq!(ask("hold: 1s", prompt).await, all, "by default the prompt is not looked at again");
+    assert_eq!(ask("prompt_chars: 200", prompt).await, "", "the classifier sees both together");
+    assert_eq!(ask("prompt_chars: 10", prompt).await, all, "but no more of the prompt than its end");
+    assert_eq!(ask("prompt_chars: 200", "What is wide and blue?").await, all);
+}

@@ -90,7 +90,7 @@ impl StreamGuard {
         let rest = answer.strip_prefix(&lane.told().0).filter(|_| one_block).ok_or(Unspliceable)?.to_owned();
         lane.redactions.retain(|(range, _)| range.start < lane.sent);
         lane.redactions.push((lane.sent..lane.window.end(), rest));
-        lane.release(usize::MAX);
+        lane.release(usize::MAX, false);
         lane.closed = true;
         lane.fate = Fate::Spliced(note);
         self.objections.remove(&key);

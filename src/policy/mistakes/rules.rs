@@ -207,6 +207,13 @@ fn combinations_that_cannot_work() {
                 "33:45",
                 &["expected a number from 0 to 100, found 200"],
             ),
+            (
+                "window_chars: 400",
+                "window_chars: 400, max_window_chars: 200",
+                "33:48",
+                &["expected a number from 400 to 65536, found 200"],
+            ),
+            ("window_chars: 400", "window_chars: 400, prompt_chars: 9000", "33:44", &["found 9000"]),
         ],
     );
 }

@@ -239,6 +239,14 @@ impl Running {
         line.and_then(|line| line.rsplit(' ').next()).map_or(0.0, |value| value.parse().unwrap())
     }
 
+    /// The sum of a metric's series, whatever their labels.
+    pub(crate) fn total(&self, metric: &str) -> f64 {
+        let page = String::from_utf8(self.gateway.metrics().render().unwrap()).unwrap();
+        let lines =
+            page.lines().filter(|line| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
     /// Waits until a series has a value, as those do that are counted after the last byte.
     pub(crate) async fn wait_for(&self, series: &str, value: f64) {
         for _ in 0..200 {

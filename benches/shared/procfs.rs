@@ -82,6 +82,11 @@ impl Cpu {
             let nanos = |cpu: &Cpu| cpu.threads.values().sum::<u64>();
             return nanos(self) - nanos(before);
         }
+        self.with_the_ended(before)
+    }
+
+    /// Nanoseconds used since `before`, to the hundredth of a second, with what threads used that have come and gone.
+    pub(crate) fn with_the_ended(&self, before: &Cpu) -> u64 {
         self.ticks.saturating_sub(before.ticks) * TICK_NANOS
     }
 }

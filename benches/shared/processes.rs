@@ -37,6 +37,11 @@ impl Process {
         self.child.stdout.take()
     }
 
+    /// Its standard input; only once.
+    pub(crate) fn stdin(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.stdin.take()
+    }
+
     /// An error with the end of its log, if it has ended by itself.
     pub(crate) fn check_alive(&mut self) -> Result<()> {
         match self.child.try_wait()? {

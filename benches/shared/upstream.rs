@@ -2,7 +2,7 @@
 //!
 //! It runs as a process of its own, so that its CPU time is nobody else's, and ends when its standard input does: a
 //! parent that dies leaves nothing behind. `GET /script?events=64&first_us=0&gap_us=0` sets the script of all
-//! streams that begin from then on.
+//! streams that begin from then on; with `&hostile_at=40` the fortieth event is followed by a threat, word by word.
 
 use std::cell::Cell;
 use std::io::Write as _;
@@ -26,12 +26,16 @@ pub(crate) struct Script {
     pub(crate) first: Duration,
     /// Between two content events.
     pub(crate) gap: Duration,
+    /// After how many of the events a threat follows, each of its words an event more.
+    pub(crate) hostile_at: Option<usize>,
 }
 
 impl Script {
     /// The path that sets this script.
     pub(crate) fn path(&self) -> String {
-        format!("/script?events={}&first_us={}&gap_us={}", self.events, self.first.as_micros(), self.gap.as_micros())
+        let hostile = self.hostile_at.map(|at| format!("&hostile_at={at}")).unwrap_or_default();
+        let (first, gap) = (self.first.as_micros(), self.gap.as_micros());
+        format!("/script?events={}&first_us={first}&gap_us={gap}{hostile}", self.events)
     }
 
     fn from_path(path: &str) -> Option<Script> {
@@ -43,6 +47,7 @@ impl Script {
             events: usize::try_from(number("events")?).ok()?,
             first: Duration::from_micros(number("first_us")?),
             gap: Duration::from_micros(number("gap_us")?),
+            hostile_at: number("hostile_at").and_then(|at| usize::try_from(at).ok()),
         })
     }
 }
@@ -59,7 +64,8 @@ pub(crate) fn serve_until_stdin_ends() -> Result<()> {
     LocalSet::new().block_on(&runtime, async move {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         writeln!(std::io::stdout(), "{}", listener.local_addr()?.port())?;
-        let script = Rc::new(Cell::new(Script { events: 64, first: Duration::ZERO, gap: Duration::ZERO }));
+        let script =
+            Rc::new(Cell::new(Script { events: 64, first: Duration::ZERO, gap: Duration::ZERO, hostile_at: None }));
         let mut seed = 0;
         loop {
             tokio::select! {
@@ -78,7 +84,7 @@ pub(crate) fn serve_until_stdin_ends() -> Result<()> {
 
 async fn converse(mut socket: TcpStream, script: Rc<Cell<Script>>, mut marker: Marker) -> Result<()> {
     let mut answer = texts::answer();
-    let mut stream = ChunkedStream::new(0);
+    let mut stream = ChunkedStream::new(0, None);
     let mut input = Vec::with_capacity(16 * 1024);
     let mut out = Vec::with_capacity(2048);
     while let Some(request) = next_request(&mut socket, &mut input).await? {
@@ -104,8 +110,8 @@ async fn converse(mut socket: TcpStream, script: Rc<Cell<Script>>, mut marker: M
             }
             Request::Chat { stream: true } => {
                 let wanted = script.get();
-                if stream.events() != wanted.events {
-                    stream = ChunkedStream::new(wanted.events);
+                if stream.made_for != (wanted.events, wanted.hostile_at) {
+                    stream = ChunkedStream::new(wanted.events, wanted.hostile_at);
                 }
                 stream.send(&mut socket, &wanted, &mut marker).await?;
             }
@@ -153,25 +159,23 @@ async fn next_request(socket: &mut TcpStream, input: &mut Vec<u8>) -> Result<Opt
 
 /// A stream whose events are framed as HTTP chunks ahead of time, so that sending one costs a write and no more.
 struct ChunkedStream {
+    /// Events, and where the threat is.
+    made_for: (usize, Option<usize>),
     opening: Vec<u8>,
     contents: Vec<Body>,
     closing: Vec<u8>,
 }
 
 impl ChunkedStream {
-    fn new(events: usize) -> ChunkedStream {
-        let Stream { opening, contents, closing } = texts::stream(events);
+    fn new(events: usize, hostile_at: Option<usize>) -> ChunkedStream {
+        let Stream { opening, contents, closing } = texts::stream(events, hostile_at);
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
         let mut first = head.as_bytes().to_vec();
         first.extend(chunk(&opening));
         let mut last = chunk(&closing);
         last.extend_from_slice(b"0\r\n\r\n");
         let contents = contents.iter().map(|event| Body::new(chunk(event.bytes()))).collect();
-        ChunkedStream { opening: first, contents, closing: last }
-    }
-
-    fn events(&self) -> usize {
-        self.contents.len()
+        ChunkedStream { made_for: (events, hostile_at), opening: first, contents, closing: last }
     }
 
     async fn send(&mut self, socket: &mut TcpStream, script: &Script, marker: &mut Marker) -> Result<()> {
