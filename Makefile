@@ -10,7 +10,8 @@ RUNTIME := .ort/libonnxruntime.so
 RELEASE := target/release/wardline
 
 .PHONY: help run build ort test fmt clippy doc unit sdk-test deploy-test bench bench-quick tools deny clean \
-        pairs-bench models models-next models-venv models-eval sieve pairs-proof pairs-durability lime-record fuzz fuzz-stable sdk-matrix sdk-record
+        pairs-bench models models-next models-venv models-eval sieve pairs-proof pairs-durability oip-proof lime-record fuzz \
+        fuzz-stable sdk-matrix sdk-record
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -142,6 +143,13 @@ lime-record: ## Explanations by the Python package lime for the tests; again whe
 	@[ -x .venv/lime/bin/python ] || python3.11 -m venv .venv/lime
 	.venv/lime/bin/pip install --quiet -r tests/lime/requirements.txt
 	OMP_WAIT_POLICY=passive .venv/lime/bin/python tests/lime/record.py
+
+OIP_PY := .venv/oip/bin/python
+
+oip-proof: $(RUNTIME) build ## Classifiers on a server, against MLServer; renews tests/oip/RECORD.md
+	@[ -x $(OIP_PY) ] || python3.11 -m venv .venv/oip
+	$(OIP_PY) -m pip install --quiet -r tests/oip/requirements.txt
+	$(OIP_PY) tests/oip/proof.py --binary $(RELEASE) --record tests/oip/RECORD.md
 
 FUZZ_S ?= 120
 

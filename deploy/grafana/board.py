@@ -113,6 +113,8 @@ def rows():
                f"{rate('wardline_classifier_batch_size_count', 'model')}", "windows {{model}}"),
               (f"{rate('wardline_classifier_batch_tokens_sum', 'model')} / "
                f"{rate('wardline_classifier_batch_tokens_count', 'model')}", "tokens {{model}}")], "timeseries"),
+            ("Servers of classifiers", "1: the last call was answered; 0: nobody was there, or it was late or busy.", "short",
+             [(f"min by (model) ({series('wardline_classifier_server_up')})", "{{model}}")], "timeseries"),
             ("Devices", "Which device serves which model, by number of instances.", "short",
              [(f"count by (model, revision, device) ({series('wardline_classifier_info')})",
                "{{model}} {{revision}} on {{device}}")], "stat"),

@@ -153,6 +153,7 @@ pub struct Metrics {
     guard_failures: IntCounterVec,
     model_depth: IntGaugeVec,
     model_truncated: IntCounterVec,
+    model_server: IntGaugeVec,
     model_queue: HistogramVec,
     model_tokenize: HistogramVec,
     model_inference: HistogramVec,
@@ -313,6 +314,12 @@ impl Metrics {
                 "wardline_guard_failures_total",
                 "Guards that could not decide, and which way the request then went.",
                 &["guard", "reason", "disposition"],
+            )?,
+            model_server: int_gauges(
+                r,
+                "wardline_classifier_server_up",
+                "1: the last call to a classifier's server was answered; 0: nobody was there, or it was late or busy.",
+                &["model"],
             )?,
             model_depth: int_gauges(r, "wardline_classifier_queue_depth", "Texts waiting for a worker.", &["model"])?,
             model_truncated: counter(
@@ -685,6 +692,11 @@ impl Metrics {
     /// A guard could not decide; `disposition` is `open` or `closed`.
     pub fn guard_failed(&self, guard: &str, reason: &'static str, disposition: &'static str) {
         self.guard_failures.with_label_values(&[guard, reason, disposition]).inc();
+    }
+
+    /// A classifier's server was asked; `up` if it answered.
+    pub fn classifier_server(&self, model: &str, up: bool) {
+        self.model_server.with_label_values(&[model]).set(i64::from(up));
     }
 
     /// The series of one loaded model on one device (`cpu`, `cuda`, `tensorrt`).

@@ -8,9 +8,8 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use wardline::policy::Selector;
-use wardline::server::TlsConfig;
 
-use crate::support::{Client, GUARDED, OPEN, Running, Setup, Step, Upstream, chat, json, sse};
+use crate::support::{Client, GUARDED, OPEN, Running, Setup, Step, Upstream, certificate, chat, json, sse};
 
 const CHAT_ANSWER: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"fine"},"finish_reason":"stop"}]}"#;
 const EVENT: &[u8] = b"data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"One sentence. \"},\"finish_reason\":null}]}\n\n";
@@ -139,15 +138,6 @@ async fn h2_is_spoken_with_prior_knowledge() {
     let stream = TcpStream::connect(running.data).await.unwrap();
     let (status, body) = over_h2(stream, "http").await;
     assert_eq!((status, body.as_str()), (200, CHAT_ANSWER));
-}
-
-/// A certificate for `localhost` that is its own authority, in files.
-fn certificate(dir: &std::path::Path) -> (TlsConfig, rustls::pki_types::CertificateDer<'static>) {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
-    std::fs::write(&cert, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    (TlsConfig { cert, key }, made.cert.der().clone())
 }
 
 /// The upstream is another gateway, which speaks TLS and h2.

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use wardline::classify::Remote;
 use wardline::telemetry::Metrics;
 
-use crate::support::{Running, Setup, Step, Upstream, chat, json, remote, status};
+use crate::support::{OPEN, Running, Setup, Step, Upstream, certificate, chat, json, remote, status};
 
 const CHAT_ANSWER: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"fine"},"finish_reason":"stop"}]}"#;
 
@@ -166,6 +166,35 @@ async fn a_server_that_was_busy_once_answers_the_second_time() {
     let config = json!({"protocol": "tei", "labels": {"toxic": "LABEL_1"}, "check_at_load": false});
     let classifier = remote("far".to_owned(), server(&config, &at), &metrics).await.unwrap();
     assert_eq!(classifier.score(Arc::from("text")).await.unwrap().values, vec![0.25]);
+}
+
+/// The server is another gateway, which answers `/v1/moderations` over TLS and h2.
+#[tokio::test]
+async fn a_server_over_tls_is_verified_and_asked() {
+    let upstream = Upstream::start(|_| json(CHAT_ANSWER)).await;
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let [(tls, _), (other, _)] = dirs.each_ref().map(|dir| certificate(dir.path()));
+    let mut setup = Setup::with(OPEN);
+    setup.tls = Some(tls.clone());
+    let secure = Running::start(setup, upstream.address).await;
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let load = async |authority: Option<&std::path::Path>| {
+        let config = json!({"protocol": "moderations", "url": format!("https://localhost:{}", secure.data.port()),
+            "api_key_env": "K", "labels": {"insult": "harassment"}, "ca_file": authority});
+        remote("far".to_owned(), serde_json::from_value(config).unwrap(), &metrics).await.unwrap()
+    };
+    let classifier = load(Some(&tls.cert)).await;
+    assert_eq!(classifier.score(Arc::from("You are worthless")).await.unwrap().values, [0.9]);
+    assert_eq!(classifier.score(Arc::from("How do I bake bread?")).await.unwrap().values, [0.1]);
+    let asked = r#"wardline_http_requests_total{code="200",method="POST",route="moderations"}"#;
+    secure.wait_for(asked, 3.0).await;
+    // Nothing is said to a server that nobody vouches for.
+    for authority in [Some(other.cert.as_path()), None] {
+        let classifier = load(authority).await;
+        let error = classifier.score(Arc::from("secret words")).await.unwrap_err().to_string();
+        assert!(error.contains("certificate") && !error.contains("secret"), "{error}");
+    }
+    assert!((secure.metric(asked) - 3.0).abs() < 1e-9);
 }
 
 /// No more calls are under way than the configuration says, however many ask.

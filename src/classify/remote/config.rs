@@ -39,8 +39,8 @@ pub struct Config {
     pub api_key_env: Option<String>,
     /// PEM file of further certificate authorities to trust.
     pub ca_file: Option<PathBuf>,
-    /// Asks the server once before anything is served, and refuses to start if that fails. Each answer is checked in any
-    /// case.
+    /// Asks the server once before anything is served, and refuses to start if it says something else than scores of these
+    /// labels; one that is away is a warning. Each answer is checked in any case.
     #[serde(default = "yes")]
     pub check_at_load: bool,
     /// Milliseconds for one answer, tries again included.

@@ -41,10 +41,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 impl Classifier {
     /// A classifier on a server. Asks it once, unless the configuration says otherwise; connections are served by
     /// `runtime`, which has to go on running. Blocks, for `timeout_ms` at most: not for a thread of that runtime, if it
-    /// has one only.
+    /// has one only. A server that is away or busy is no error, for it may be back before the first request: a log line
+    /// and a gauge tell of it.
     ///
     /// # Errors
-    /// Which setting is wrong, or what the server did not say.
+    /// Which setting is wrong, or what the server said instead of scores.
     pub fn remote(
         name: &str,
         config: &Config,
@@ -61,9 +62,15 @@ impl Classifier {
         if config.check_at_load {
             // On a thread of its own: the caller's may be one that must not wait.
             let probed = thread::scope(|scope| scope.spawn(|| line.probe()).join());
-            let probed = probed.unwrap_or_else(|_panic| Err("the check panicked".to_owned()));
-            let said = probed.map_err(|reason| wrong("labels".to_owned(), reason))?;
-            revision = said.unwrap_or(revision);
+            let probed = probed.unwrap_or_else(|_panic| Err(Probe::labels("the check panicked".to_owned())));
+            match probed {
+                Ok(said) => revision = said.unwrap_or(revision),
+                Err(Probe::Away(fault)) => {
+                    let at = format!("classifiers.{name}.url");
+                    tracing::warn!(at, url = config.url, %fault, "no answer from a classifier's server; starting without");
+                }
+                Err(Probe::Wrong { key, reason }) => return Err(wrong(key.to_owned(), reason)),
+            }
         }
         let characters = Characters { window: config.window_chars, overlap: config.overlap_chars };
         let backend = || RemoteBackend { line: Arc::clone(&line), characters, max_batch: config.batch() };
@@ -109,6 +116,9 @@ fn line(
     let target = PathAndQuery::try_from(wire.path())
         .map_err(|_| wrong("model", "it cannot stand in a URL's path".to_owned()))?;
     Ok(Line {
+        name: name.to_owned(),
+        named: if config.model.is_some() { "model" } else { "url" },
+        metrics: Arc::clone(metrics),
         upstream,
         target,
         wire,
@@ -121,6 +131,10 @@ fn line(
 
 /// The way to one server.
 struct Line {
+    name: String,
+    /// The setting that says which model it is.
+    named: &'static str,
+    metrics: Arc<Metrics>,
     upstream: Upstream,
     target: PathAndQuery,
     wire: Wire,
@@ -145,7 +159,26 @@ enum Fault {
     Late(Duration),
 }
 
+/// What the question at load found.
+enum Probe {
+    /// Nobody who could be asked.
+    Away(Fault),
+    /// Something that is no classifier of these labels.
+    Wrong { key: &'static str, reason: String },
+}
+
+impl Probe {
+    fn labels(reason: String) -> Self {
+        Self::Wrong { key: "labels", reason }
+    }
+}
+
 impl Fault {
+    /// Whether it is the way to the server, or its load, and not what it says.
+    fn is_away(&self) -> bool {
+        self.is_passing() || matches!(self, Self::Late(_) | Self::Call(_))
+    }
+
     /// Whether the same call may fare better a moment later.
     fn is_passing(&self) -> bool {
         match self {
@@ -158,13 +191,19 @@ impl Fault {
 
 impl Line {
     /// Asks about a text of our own, and gives what the server says it is.
-    fn probe(&self) -> Result<Option<String>, String> {
+    fn probe(&self) -> Result<Option<String>, Probe> {
         let texts = [PROBE.to_owned()];
-        let body = self.call(&texts).map_err(|fault| format!("it was asked about a text and failed: {fault}"))?;
-        let answer = self.wire.read(&body, texts.len()).map_err(|mismatch| mismatch.told())?;
+        let body = self.call(&texts).map_err(|fault| match fault.is_away() {
+            true => Probe::Away(fault),
+            false => Probe::Wrong {
+                key: if matches!(fault, Fault::Status(StatusCode::NOT_FOUND)) { self.named } else { "url" },
+                reason: format!("it was asked about a text and failed: {fault}"),
+            },
+        })?;
+        let answer = self.wire.read(&body, texts.len()).map_err(|mismatch| Probe::labels(mismatch.told()))?;
         match answer.rows.iter().flatten().find(|score| !(0.0..=1.0).contains(*score)) {
             None => Ok(answer.revision),
-            Some(score) => Err(format!("it gave a score of {score}, which is no probability")),
+            Some(score) => Err(Probe::labels(format!("it gave a score of {score}, which is no probability"))),
         }
     }
 
@@ -172,7 +211,9 @@ impl Line {
     fn call(&self, texts: &[String]) -> Result<Bytes, Fault> {
         let body = Bytes::from(self.wire.request(texts));
         let answer = async { timeout(self.budget, self.tries(body)).await.unwrap_or(Err(Fault::Late(self.budget))) };
-        self.runtime.block_on(answer)
+        let answer = self.runtime.block_on(answer);
+        self.metrics.classifier_server(&self.name, !answer.as_ref().is_err_and(Fault::is_away));
+        answer
     }
 
     async fn tries(&self, body: Bytes) -> Result<Bytes, Fault> {

@@ -272,6 +272,15 @@ impl Running {
     }
 }
 
+/// A certificate for `localhost` that is its own authority, in files.
+pub(crate) fn certificate(dir: &std::path::Path) -> (server::TlsConfig, rustls::pki_types::CertificateDer<'static>) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    (server::TlsConfig { cert, key }, made.cert.der().clone())
+}
+
 /// A classifier on a server, loaded as `serve` does, off the async runtime's threads.
 pub(crate) async fn remote(name: String, server: Remote, metrics: &Arc<Metrics>) -> Result<Classifier, LoadError> {
     let (runtime, metrics) = (tokio::runtime::Handle::current(), Arc::clone(metrics));
