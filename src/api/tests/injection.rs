@@ -51,7 +51,7 @@ proptest! {
         prop_assert_eq!(&all["messages"][0]["content"], &json!(constitution));
         prop_assert_eq!(&all["messages"].as_array().unwrap()[1..], &messages[..]);
         // A prefix that was cached is cached again: it begins with the same bytes whatever the user says next.
-        let other = body.replace("\"m\"", "\"m\" ");
+        let other = body.replacen("\"m\"", "\"m\" ", 1);
         let next = injected(Dialect::OpenAiChat, &other, &constitution, role);
         let begin = |out: &[u8]| out.windows(11).position(|bytes| bytes == b"\"messages\":").unwrap();
         let length = out.len() - begin(&out);
