@@ -291,3 +291,26 @@ async fn users_are_hashed_and_have_their_caps() {
     assert!(users.len() == 2 && users[0] != users[1] && users.iter().all(|user| user.len() == 32), "{users:?}");
     assert!(!json!(rows).to_string().contains("jane"));
 }
+
+#[tokio::test]
+async fn an_answer_that_calls_tools_is_rated_with_its_calls() {
+    let upstream = Upstream::start(|_| {
+        let call = json!({"id": "call_1", "type": "function", "function": {"name": "mail", "arguments": "{\"to\":\"bob@example.com\"}"}});
+        let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+        let choice = json!({"index": 0, "message": message, "finish_reason": "tool_calls"});
+        answer(&json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}).to_string())
+    })
+    .await;
+    // Nothing redacts on the way to the client; the row is redacted all the same.
+    let mut setup = Setup::with(&(crate::support::OPEN.to_owned() + "pairs: { feedback: 1.0 }\n"));
+    setup.feedback = Some(Config::default());
+    let stage = Stage { running: Running::start(setup, upstream.address).await, _upstream: upstream };
+    let id = stage.ask(CHAT, "Hello", false).await;
+    stage.kept(1).await;
+    assert_eq!(stage.told(json!({"request_id": id, "thumbs": "down"})).await, "kept");
+    let rows = stage.running.rows();
+    let said = &rows[0]["completion"][0];
+    assert_eq!((&said["content"], &said["tool_calls"][0]["function"]["name"]), (&Value::Null, &json!("mail")));
+    assert_eq!(said["tool_calls"][0]["function"]["arguments"], "{\"to\":\"[EMAIL_ADDRESS]\"}");
+    assert_eq!(rows[0]["meta"]["tags"], json!(["tool_calls"]));
+}

@@ -83,6 +83,42 @@ fn texts_and_numbers_of_an_answer() {
 }
 
 #[test]
+fn calls_of_tools_have_one_shape_or_none() {
+    let arguments = r#"{"city":"Rome"}"#;
+    let call = json!({"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": arguments}});
+    let choice =
+        |index: u32, message: &serde_json::Value| json!({"index": index, "message": message, "finish_reason": "stop"});
+    let calling = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+    let plain = json!({"role": "assistant", "content": "Sunny."});
+    let chat = json!({"choices": [choice(0, &plain), choice(1, &calling)]});
+    let blocks = json!([{"type": "text", "text": "So."},
+        {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Rome"}}]);
+    let item = json!({"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "weather",
+        "arguments": arguments, "status": "completed"});
+    let read = |dialect: Dialect, body: &serde_json::Value| {
+        Reply::read(dialect, Bytes::from(body.to_string()), &limits()).unwrap()
+    };
+    for (dialect, body, at) in [
+        (Dialect::OpenAiChat, chat.clone(), 1),
+        (Dialect::AnthropicMessages, json!({"type": "message", "role": "assistant", "content": blocks}), 0),
+        (Dialect::OpenAiResponses, json!({"object": "response", "output": [item]}), 0),
+    ] {
+        assert_eq!(read(dialect, &body).tool_calls(at), Some(vec![call.clone()]), "{dialect:?}");
+    }
+    assert_eq!(read(Dialect::OpenAiChat, &chat).tool_calls(0), Some(Vec::new()));
+    // What the provider answers by itself, and what has no id, has no place there.
+    let older =
+        json!({"role": "assistant", "content": null, "function_call": {"name": "weather", "arguments": arguments}});
+    assert_eq!(read(Dialect::OpenAiChat, &json!({"choices": [choice(0, &older)]})).tool_calls(0), None);
+    let search = json!([{"type": "server_tool_use", "id": "srv_1", "name": "web_search", "input": {"query": "Rome"}}]);
+    let searching = json!({"type": "message", "role": "assistant", "content": search});
+    assert_eq!(read(Dialect::AnthropicMessages, &searching).tool_calls(0), None);
+    let searching =
+        json!({"object": "response", "output": [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]});
+    assert_eq!(read(Dialect::OpenAiResponses, &searching).tool_calls(0), None);
+}
+
+#[test]
 fn untouched_answers_are_the_same_bytes() {
     for (dialect, body) in EVERY {
         assert_eq!(read(dialect, body).into_body(), body);

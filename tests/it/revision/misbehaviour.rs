@@ -176,7 +176,7 @@ async fn ask(case: &Case, way: Way, original: &'static str) -> (Running, Upstrea
     let running = Running::start(Setup::with(&(policy() + &revise)), upstream.address).await;
     let client = running.client();
     let reply = client.post(way.path, asked(way.path, "Hello", way.stream));
-    let reply = timeout(Duration::from_secs(120), reply).await.unwrap_or_else(|_| panic!("{}: hangs", case.name));
+    let reply = timeout(Duration::from_mins(2), reply).await.unwrap_or_else(|_| panic!("{}: hangs", case.name));
     (running, upstream, reply.text())
 }
 
