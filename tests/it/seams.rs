@@ -230,7 +230,7 @@ async fn a_streamed_answer_is_seen_over_its_parts_too() {
             .collect();
         match expected {
             None => {
-                assert!(text.contains("response.incomplete") && !said.contains("opens at nine"), "{phrase}: {said}")
+                assert!(text.contains("response.incomplete") && !said.contains("opens at nine"), "{phrase}: {said}");
             }
             Some(expected) => assert_eq!(said, expected, "{phrase}"),
         }
