@@ -22,7 +22,7 @@ use super::pattern::{Match, PatternSet};
 use crate::api::{Origin, Segment, Strand};
 
 /// What is seen of a text on either side of a seam, in bytes.
-const REACH: usize = 160;
+pub(super) const REACH: usize = 160;
 /// What stands between the beginning and the end of a long text, where the middle is left out.
 const GAP: &str = "\n\n\n";
 
@@ -40,7 +40,7 @@ pub(super) struct Seam {
     joints: Vec<Range<usize>>,
     cuts: Vec<Cut>,
     /// Bytes of earlier segments.
-    earlier: usize,
+    pub(super) earlier: usize,
     /// It says something that its segment does not say in another form.
     tells: bool,
 }
@@ -55,6 +55,47 @@ struct Cut {
     range: Range<usize>,
     /// What was before it is left out.
     gap: bool,
+    /// Somebody else's text follows.
+    interrupted: bool,
+}
+
+/// Whose text a seam belongs to.
+pub(super) struct Whose<'a> {
+    pub(super) origin: Origin,
+    pub(super) place: &'a str,
+    pub(super) choice: u32,
+    pub(super) length: usize,
+}
+
+impl<'a> Whose<'a> {
+    pub(super) fn of(segment: &'a Segment) -> Self {
+        let Segment { origin, place, choice, text, .. } = segment;
+        Self { origin: *origin, place, choice: *choice, length: text.len() }
+    }
+}
+
+impl Seam {
+    /// The seams of two texts that stream one after the other.
+    pub(super) fn between(before: &str, after: &str) -> Vec<Self> {
+        let before = &before[ceil_char(before, before.len().saturating_sub(REACH))..];
+        let after = &after[..ceil_char(after, REACH.min(after.len()))];
+        let (Some(last), Some(next)) = (before.chars().next_back(), after.chars().next()) else { return Vec::new() };
+        let apart = !last.is_whitespace() && !next.is_whitespace();
+        let seam = |blank: &str, tells: bool| {
+            let text = [before, blank, after].concat();
+            let earlier = before.len() + blank.len();
+            Self {
+                segment: 0,
+                text,
+                joints: std::iter::once(before.len()..earlier).collect(),
+                cuts: Vec::new(),
+                earlier,
+                tells,
+            }
+        };
+        let together = seam("", !apart || (last.is_alphanumeric() && next.is_alphanumeric()));
+        if apart { vec![seam(" ", true), together] } else { vec![together] }
+    }
 }
 
 /// The seams of a list of segments.
@@ -75,6 +116,7 @@ impl<'a> Seams<'a> {
     pub(super) fn of(segments: &'a [Segment], left_out: impl Fn(&Segment) -> bool) -> Self {
         let mut found = Self::none();
         let mut ends: Vec<((Origin, u32), VecDeque<Cut>)> = Vec::new();
+        let mut last = None;
         for (index, segment) in segments.iter().enumerate().filter(|(_, segment)| !left_out(segment)) {
             let first = found.strands.len();
             found.strands.extend(segment.strands().into_iter().map(|strand| (index, strand)));
@@ -84,12 +126,17 @@ impl<'a> Seams<'a> {
                 ends.push((key, VecDeque::new()));
             }
             let end = &mut ends[known].1;
+            if last.replace(key) != Some(key)
+                && let Some(cut) = end.back_mut()
+            {
+                cut.interrupted = true;
+            }
             let own: Vec<Cut> = (first..found.strands.len()).flat_map(|strand| found.both_ends(strand)).collect();
             found.add(segment, index, end, &own);
             for strand in first..found.strands.len() {
                 let text = &found.strands[strand].1.text;
                 let from = ceil_char(text, text.len().saturating_sub(REACH));
-                end.push_back(Cut { at: 0, strand, range: from..text.len(), gap: false });
+                end.push_back(Cut { at: 0, strand, range: from..text.len(), gap: false, interrupted: false });
                 while end.iter().skip(1).map(|cut| cut.range.len()).sum::<usize>() >= REACH {
                     end.pop_front();
                 }
@@ -101,7 +148,7 @@ impl<'a> Seams<'a> {
     /// A strand, or where it is long its beginning and its end.
     fn both_ends(&self, strand: usize) -> Vec<Cut> {
         let text = &self.strands[strand].1.text;
-        let cut = |range, gap| Cut { at: 0, strand, range, gap };
+        let cut = |range, gap| Cut { at: 0, strand, range, gap, interrupted: false };
         if text.len() <= 2 * REACH {
             return vec![cut(0..text.len(), false)];
         }
@@ -109,27 +156,36 @@ impl<'a> Seams<'a> {
         vec![cut(0..ceil_char(text, REACH), false), cut(end..text.len(), true)]
     }
 
-    /// Adds the views of one segment behind the `end` of those before it.
+    /// Adds the views of one segment behind the `end` of those before it. A classifier sees it behind what stands right
+    /// before it; a heap of remarks from all over an honest conversation looks like an attack too often.
     fn add(&mut self, segment: &Segment, index: usize, end: &VecDeque<Cut>, own: &[Cut]) {
-        if own.is_empty() || end.len() + own.len() < 2 {
-            return;
+        let near = end.iter().rposition(|cut| cut.interrupted).map_or(0, |at| at + 1);
+        let all: Vec<Cut> = end.iter().cloned().collect();
+        if near > 0 {
+            self.add_views((segment, index), (&all, own), false);
         }
-        let together = self.view((segment, index), (end, own), false);
-        let apart = self.view((segment, index), (end, own), true);
-        let same = together.text == apart.text;
-        self.seams
-            .extend([apart].into_iter().chain((!same).then_some(together)).filter(|seam| !seam.joints.is_empty()));
+        self.add_views((segment, index), (&all[near..], own), is_prose(segment.origin));
     }
 
-    fn view(&self, (segment, index): (&Segment, usize), (end, own): (&VecDeque<Cut>, &[Cut]), blank: bool) -> Seam {
-        let mut seam = Seam {
-            segment: index,
-            text: String::new(),
-            joints: Vec::new(),
-            cuts: Vec::new(),
-            earlier: 0,
-            tells: blank,
-        };
+    fn add_views(&mut self, segment: (&Segment, usize), cuts: (&[Cut], &[Cut]), tells: bool) {
+        if cuts.1.is_empty() || cuts.0.len() + cuts.1.len() < 2 {
+            return;
+        }
+        let together = self.view(segment, cuts, (false, tells));
+        let apart = self.view(segment, cuts, (true, tells));
+        let same = together.text == apart.text;
+        let views = [apart].into_iter().chain((!same).then_some(together));
+        self.seams.extend(views.filter(|seam| !seam.joints.is_empty()));
+    }
+
+    fn view(
+        &self,
+        (segment, index): (&Segment, usize),
+        (end, own): (&[Cut], &[Cut]),
+        (blank, tells): (bool, bool),
+    ) -> Seam {
+        let (text, joints, cuts) = (String::new(), Vec::new(), Vec::new());
+        let mut seam = Seam { segment: index, text, joints, cuts, earlier: 0, tells: blank };
         for (at, cut) in end.iter().chain(own).enumerate() {
             let piece = &self.strands[cut.strand].1.text[cut.range.clone()];
             let from = seam.text.len();
@@ -150,7 +206,7 @@ impl<'a> Seams<'a> {
             seam.text.push_str(piece);
         }
         let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        seam.tells &= is_prose(segment.origin) && !(end.is_empty() && plain(&seam.text) == plain(&segment.text));
+        seam.tells &= tells && !(end.is_empty() && plain(&seam.text) == plain(&segment.text));
         seam
     }
 
@@ -184,23 +240,23 @@ impl Guards {
         &self,
         occasion: &Occasion,
         stage: Stage,
-        (seam, segment): (&Seam, &Segment),
+        (seam, whose): (&Seam, &Whose<'_>),
         since: Instant,
     ) -> Result<Judgement, Failure> {
         let subject = |text, joints| Subject {
             stage,
-            origin: segment.origin,
+            origin: whose.origin,
             before: "",
             text,
             fresh: 0..text.len(),
             joints,
-            place: segment.place.as_str(),
-            choice: segment.choice,
-            length: segment.text.len(),
+            place: whose.place,
+            choice: whose.choice,
+            length: whose.length,
             since,
         };
-        let whole = subject(seam.text.as_str(), Some((seam.joints.as_slice(), seam.tells)));
-        let mut judgement = self.judge_unseen(occasion, &whole).await?;
+        let over = subject(seam.text.as_str(), Some((seam.joints.as_slice(), seam.tells)));
+        let mut judgement = self.judge_unseen(occasion, &over).await?;
         judgement.findings.retain(|finding| !finding.warning);
         let (before, after) = seam.text.split_at(seam.earlier);
         for side in [before, after].into_iter().filter(|_| seam.earlier > 0) {
@@ -264,8 +320,15 @@ mod tests {
             [(Origin::User, "one"), (Origin::Assistant, "well"), (Origin::User, "two."), (Origin::User, "three")];
         seams(&talk, |seams, _| {
             let views: Vec<_> = seams.seams.iter().map(|seam| (seam.text.as_str(), seam.earlier, seam.tells)).collect();
-            let expected =
-                [("one two.", 4, true), ("onetwo.", 3, true), ("one two. three", 9, true), ("onetwo.three", 7, true)];
+            // The assistant has spoken between the first and the second.
+            let expected = [
+                ("one two.", 4, false),
+                ("onetwo.", 3, false),
+                ("one two. three", 9, false),
+                ("onetwo.three", 7, false),
+                ("two. three", 5, true),
+                ("two.three", 4, false),
+            ];
             assert_eq!(views, expected);
         });
         seams(&talk[..2], |seams, _| assert!(seams.seams.is_empty()));

@@ -9,6 +9,7 @@
 //! and a judged revision is spliced in from the first event on that the client lacks. It is a replacement like a
 //! redaction, so that the stream keeps the upstream's own frame, ids, ends and usage.
 
+mod joined;
 mod splice;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -329,6 +330,7 @@ impl StreamGuard {
     }
 
     async fn judge(&mut self, key: Lane) -> Result<(), Failure> {
+        let over = self.over_the_seam(key).await?;
         let Some(lane) = self.lanes.get_mut(&key) else { return Ok(()) };
         let origin = origin(key.channel);
         if !self.occasion.any_applies(Stage::Output, origin) && self.guards.witness.is_none() {
@@ -343,7 +345,9 @@ impl StreamGuard {
         let (stage, place, choice) = (Stage::Output, judge::STREAM, key.choice);
         let before = if origin == Origin::Output { self.prompt.as_str() } else { "" };
         let subject = Subject { stage, origin, before, text, fresh, joints: None, place, choice, length, since };
-        let judgement = self.guards.judge(&self.occasion, &subject).await?;
+        let mut judgement = self.guards.judge(&self.occasion, &subject).await?;
+        judgement.findings.extend(over.findings);
+        judgement.redactions.splice(..0, over.redactions);
         self.failed_open |= judgement.failed_open;
         let calm = !judgement.near && judgement.findings.is_empty();
         for finding in judgement.findings {

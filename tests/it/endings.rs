@@ -1,11 +1,15 @@
 //! How a stream ends that a rule has stopped: both settings of `on_output_block`, before the first byte, in mid-stream and
 //! in the middle of a tool call, with and without usage, in every dialect. And what is told of one that was only edited.
 
+use std::sync::Arc;
+
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use wardline::api::{Channel, Dialect};
 
 use crate::support::streams::{asked, events, played, said};
-use crate::support::{GUARDED, Running, Setup, Upstream, sse};
+use crate::support::{GUARDED, Running, Setup, Step, Upstream, sse};
 
 const CALM: [&str; 3] = ["The sea is wide.", " All is", " well."];
 const NOTICE: &str = "Not said.";
@@ -30,25 +34,34 @@ impl Place {
     }
 }
 
-/// One event a write, with a breath after what comes first, so that it has been read and judged before the harm comes.
+/// What the client gets. The harm comes once it has read the first sentence, where there is one.
 async fn ended(style: &str, dialect: Dialect, place: Place, usage: bool) -> String {
     let stream = place.stream(dialect, usage);
+    let go = Arc::new(Notify::new());
+    let gate = Arc::clone(&go);
     let upstream = Upstream::start(move |_| {
-        let pieces: Vec<&[u8]> = stream.split_inclusive("\n\n").map(str::as_bytes).collect();
-        sse(&pieces, 2)
+        let calm = stream.find(CALM[2]).and_then(|at| Some(at + stream[at..].find("\n\n")? + 2)).unwrap_or_default();
+        let (calm, harm) = stream.as_bytes().split_at(calm);
+        let mut steps = sse(&[calm], 0);
+        steps.pop();
+        if !calm.is_empty() {
+            steps.push(Step::Wait(Arc::clone(&gate)));
+        }
+        steps.extend(sse(&[harm], 0).into_iter().skip(1));
+        steps
     })
     .await;
     let policy = format!("{GUARDED}respond: {{ on_output_block: {style}, message: {NOTICE} }}\n");
     let running = Running::start(Setup::with(&policy), upstream.address).await;
-    let reply = running.client().post(dialect.path(), asked(dialect, usage)).await;
-    assert_eq!(reply.status, 200);
-    running
-        .wait_for(
-            &format!(r#"wardline_stream_terminations_total{{reason="blocked",route="{}"}}"#, dialect.route()),
-            1.0,
-        )
-        .await;
-    reply.text()
+    let mut body = running.client().stream(dialect.path(), asked(dialect, usage)).await.into_body();
+    let mut text = String::new();
+    while let Some(frame) = body.frame().await {
+        text.push_str(std::str::from_utf8(&frame.unwrap().into_data().unwrap()).unwrap());
+        if text.contains(CALM[0]) {
+            go.notify_one();
+        }
+    }
+    text
 }
 
 #[tokio::test]

@@ -37,9 +37,9 @@ async fn fifty_turns_cost_their_new_turn_only() {
         costs.push(runs - before);
         before = runs;
     }
-    // The new question, the answer that the client sends back, each once more behind the end of those before it (three
-    // windows of the scripted classifier), and the answer that comes down.
-    assert!(costs[20..].iter().all(|cost| (cost - 9.0).abs() < 1e-9), "{costs:?}");
+    // The new question, the answer that the client sends back, and the answer that comes down. Seams to earlier turns are
+    // for patterns, which cost no inference.
+    assert!(costs[1..].iter().all(|cost| (cost - 3.0).abs() < 1e-9), "{costs:?}");
     assert!(running.metric(r#"wardline_ledger_lookups_total{outcome="hit"}"#) > 2_000.0);
     assert!(running.metric("wardline_ledger_bytes") > 0.0);
 }

@@ -99,10 +99,12 @@ async fn a_divided_phrase_is_seen_by_patterns_and_by_the_classifier() {
     ] {
         for (what, path, body) in divided(first, second) {
             let reply = running.client().post(path, body.to_string()).await;
-            assert_eq!(reply.status, 400, "{what} of {path}: {first}|{second}");
+            // Over an answer that stands between them only patterns look.
+            let seen = if what == "messages far apart" && second == "ride it" { 200 } else { 400 };
+            assert_eq!(reply.status, seen, "{what} of {path}: {first}|{second}");
         }
     }
-    assert!(upstream.requests().is_empty());
+    assert_eq!(upstream.requests().len(), 2);
     // Each of the two for itself, and a phrase that only looks like it.
     for (first, second) in [("about project", "raven"), ("falcon", "project"), ("about the over", "the ride")] {
         for (what, path, body) in divided(first, second) {
@@ -193,7 +195,7 @@ async fn a_divided_phrase_that_was_blocked_does_not_block_the_conversation_for_e
         let rules = rules.replace("stages: [input, output], action: redact", "stages: [output], action: redact");
         let policy = format!("input: {input}\nrules:{rules}respond: {{ on_replayed_block: notice }}\n");
         let running = Running::start(Setup::with(&policy), upstream.address).await;
-        let mut talk = vec![said("user", "Will you over"), said("assistant", "Yes?"), said("user", "ride it")];
+        let mut talk = vec![said("system", "Hi."), said("user", "Will you over"), said("user", "ride it")];
         for _ in 0..2 {
             assert_eq!(running.client().post(CHAT, body(&json!(talk)).to_string()).await.status, 400, "{input}");
         }
@@ -202,6 +204,36 @@ async fn a_divided_phrase_that_was_blocked_does_not_block_the_conversation_for_e
         assert_eq!(reply.status, 200, "{input}: {}", reply.text());
         talk[2] = said("user", "[This message was removed by the content policy.]");
         assert_eq!(upstream.requests().pop().unwrap().body, body(&json!(talk)).to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_streamed_answer_is_seen_over_its_parts_too() {
+    let recorded = include_str!("../fixtures/sdk/responses_parts.sse");
+    for (phrase, action, expected) in [
+        ("harbour opens", "block", None),
+        ("old harbour opens at nine", "block", None),
+        ("harbour opens at", "redact", Some("The museum in the old harbour[gone] nine and closes late.")),
+        ("harbour closes", "block", Some("The museum in the old harbour opens at nine and closes late.")),
+    ] {
+        let upstream = Upstream::start(move |_| crate::support::sse(&[recorded.as_bytes()], 0)).await;
+        let policy = format!(
+            "rules:\n  - {{ id: r, guard: {{ patterns: [{{ id: gone, regex: '{phrase}' }}] }}, stages: [output], action: {action} }}\n"
+        );
+        let running = Running::start(Setup::with(&policy), upstream.address).await;
+        let body = json!({"model": "m", "stream": true, "input": "Hello"});
+        let text = running.client().post(RESPONSES, body.to_string()).await.text();
+        let said: String = crate::support::streams::events(text.as_bytes())
+            .iter()
+            .filter(|(name, _)| name.as_deref() == Some("response.output_text.delta"))
+            .filter_map(|(_, event)| event["delta"].as_str().map(str::to_owned))
+            .collect();
+        match expected {
+            None => {
+                assert!(text.contains("response.incomplete") && !said.contains("opens at nine"), "{phrase}: {said}");
+            }
+            Some(expected) => assert_eq!(said, expected, "{phrase}"),
+        }
     }
 }
 
