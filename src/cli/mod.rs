@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod demo_upstream;
 mod eval;
+mod exchange;
 mod explain;
 mod health;
 mod judge;

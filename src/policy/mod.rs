@@ -26,6 +26,7 @@ mod schema;
 mod schema_tests;
 mod select;
 mod store;
+mod supply;
 mod tenant;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ pub use rollout::{Assigned, By, Placed, Plan, Rollout, Trial};
 pub use schema::json_schema;
 pub use select::{Asking, Key, Selector};
 pub use store::{Config, LastReload, Makers, Snapshot, Store};
+pub use supply::{Stock, Supply};
 pub use tenant::{Tenant, Tenants};
 pub use watch::Watch;
 pub use when::{Facts, Undecided, When};

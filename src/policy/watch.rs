@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use super::directory::{Seen, look};
+use super::directory::Seen;
 use super::store::Store;
 
 /// A writer seldom does it in one step: the directory has to be quiet for so long.
@@ -70,11 +70,11 @@ fn follow<A>(store: &Store<A>, received: &Receiver<Signal>, mut seen: Vec<Seen>)
         match received.recv_timeout(LOOK_EVERY) {
             Ok(Signal::Changed) if settled(received) => {}
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) if look(store.dir()) == seen => continue,
+            Err(RecvTimeoutError::Timeout) if store.look() == seen => continue,
             Err(RecvTimeoutError::Timeout) => {}
         }
         // Looked at before it is read: what changes in between is found the next time.
-        seen = look(store.dir());
+        seen = store.look();
         store.reload();
     }
 }

@@ -4,6 +4,7 @@
 
 mod census;
 mod dialects;
+mod exchange;
 mod faults;
 mod feedback;
 mod fuzz;
