@@ -319,8 +319,11 @@ impl<A> Store<A> {
     /// tests, changes nothing.
     fn renewed(&self, supply: &mut Supply<A>) -> bool {
         let Some(found) = self.renew.as_ref().map(|renew| renew(&supply.stock.fingerprint)) else { return false };
+        let refused = lock(&self.last_renewal).as_ref().is_some_and(|last| last.outcome == ReloadOutcome::Refused);
         let (outcome, problems) = match found {
-            Ok(None) => return false,
+            Ok(None) if !refused => return false,
+            // What was refused has been taken back.
+            Ok(None) => (ReloadOutcome::Unchanged, Vec::new()),
             Err(reason) => (ReloadOutcome::Refused, vec![reason]),
             Ok(Some(fresh)) => {
                 let maker = Maker { supply: &fresh, prove: self.prove.as_deref(), metrics: &self.metrics };
