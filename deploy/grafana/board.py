@@ -113,6 +113,10 @@ def rows():
                f"{rate('wardline_classifier_batch_size_count', 'model')}", "windows {{model}}"),
               (f"{rate('wardline_classifier_batch_tokens_sum', 'model')} / "
                f"{rate('wardline_classifier_batch_tokens_count', 'model')}", "tokens {{model}}")], "timeseries"),
+            ("Exchanges", "Attempts to serve another classifier, by outcome; after a refused one the old one serves on.", "ops",
+             [(rate("wardline_classifier_exchanges_total", "outcome"), "{{outcome}}")], "timeseries"),
+            ("Exchange refused", "Instances that refused the classifier that they found last.", "short",
+             [(f"sum({series('wardline_classifier_last_exchange_successful')} == bool 0)", "instances")], "stat"),
             ("Servers of classifiers", "1: the last call was answered; 0: nobody was there, or it was late or busy.", "short",
              [(f"min by (model) ({series('wardline_classifier_server_up')})", "{{model}}")], "timeseries"),
             ("Devices", "Which device serves which model, by number of instances.", "short",

@@ -108,6 +108,7 @@ impl Queue {
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
+        self.gauges.queue_moved(-i64::try_from(state.waiting).unwrap_or(0));
         state.entries.clear();
         (state.waiting, state.tokens) = (0, 0);
         self.arrived.notify_all();
@@ -118,10 +119,11 @@ impl Queue {
         if state.closed {
             return;
         }
-        state.waiting += entry.size();
+        let size = entry.size();
+        state.waiting += size;
         state.tokens += entry.tokens();
         state.entries.push_back(entry);
-        self.gauges.queue_depth(state.waiting);
+        self.gauges.queue_moved(i64::try_from(size).unwrap_or(0));
         self.arrived.notify_one();
     }
 
@@ -148,7 +150,7 @@ impl Queue {
         let entry = state.entries.pop_front()?;
         state.waiting -= entry.size();
         state.tokens -= entry.tokens();
-        self.gauges.queue_depth(state.waiting);
+        self.gauges.queue_moved(-i64::try_from(entry.size()).unwrap_or(0));
         Some(entry)
     }
 }
@@ -418,7 +420,7 @@ mod tests {
     use crate::telemetry::Metrics;
 
     fn queue_with(texts: &[&str]) -> Queue {
-        let queue = Queue::new(Metrics::new().unwrap().model("m", "r", "cpu"));
+        let queue = Queue::new(Metrics::new().unwrap().model("m", "cpu"));
         let places = Arc::new(tokio::sync::Semaphore::new(texts.len()));
         for text in texts {
             let (reply, _answer) = oneshot::channel();

@@ -46,7 +46,21 @@ impl Classifier {
         config: &Config,
         metrics: &Metrics,
     ) -> Result<Self, LoadError> {
-        let identity = Identity { name: "custom".to_owned(), revision: "none".to_owned(), device: "cpu" };
+        Self::of_revision("none", backends, labels, config, metrics)
+    }
+
+    /// The same, of a revision.
+    ///
+    /// # Errors
+    /// As for [`Classifier::with_backends`].
+    pub fn of_revision(
+        revision: &str,
+        backends: Vec<Box<dyn Backend>>,
+        labels: Vec<Label>,
+        config: &Config,
+        metrics: &Metrics,
+    ) -> Result<Self, LoadError> {
+        let identity = Identity { name: "custom".to_owned(), revision: revision.to_owned(), device: "cpu" };
         Self::start(backends, labels, identity, None, config, metrics)
     }
 
@@ -130,7 +144,7 @@ impl Classifier {
         metrics: &Metrics,
     ) -> Result<Self, LoadError> {
         check(config, &backends, &labels)?;
-        let gauges = metrics.model(&identity.name, &identity.revision, identity.device);
+        let gauges = metrics.model(&identity.name, identity.device);
         let queue = Arc::new(Queue::new(gauges.clone()));
         let bounds = Bounds {
             labels: labels.len(),

@@ -11,10 +11,11 @@ use ort::environment::Environment;
 use super::backend::{Backend, BackendError};
 use super::classifier::{Identity, Label};
 use super::config::{Config, Device, MissingGpu};
-use super::manifest::{Manifest, SelfTest};
+use super::manifest::{self, Manifest, SelfTest};
 use super::model::{Model, OnnxBackend, Provider, cuda_is_built_in};
 use super::onnx;
 use super::runtime;
+use super::sieve;
 use super::tokens::Tokens;
 use super::windows::Frame;
 
@@ -155,6 +156,18 @@ pub(super) struct Served {
 /// The manifest is missing or makes no sense.
 pub fn labels(config: &Config) -> Result<Vec<Label>, LoadError> {
     Ok(Manifest::read(&config.dir)?.labels())
+}
+
+/// What tells the model in a folder from another one: all that its manifests say, weights included by their hash.
+/// What cannot be read has a fingerprint too.
+pub fn fingerprint(config: &Config) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for name in [manifest::NAME, sieve::MANIFEST] {
+        hasher.update(&std::fs::read(config.dir.join(name)).unwrap_or_default());
+        hasher.update(&[0]);
+    }
+    hasher.update(format!("{config:?}").as_bytes());
+    hasher.finalize().to_string()
 }
 
 /// Verifies, loads, self-tests.

@@ -36,7 +36,7 @@ pub use backend::{Backend, BackendError};
 pub use characters::Characters;
 pub use classifier::{Classifier, Label, ScoreError, Scores};
 pub use config::{Cascade, Config, Device, MissingGpu};
-pub use load::{LoadError, labels};
+pub use load::{LoadError, fingerprint, labels};
 pub use models::Models;
 pub use remote::{Activation as RemoteActivation, Remote, RemoteProtocol, Theirs};
 pub use windows::Frame;

@@ -13,7 +13,7 @@ use super::load::LoadError;
 use super::manifest::Asset;
 
 /// The file's name within a model folder.
-const NAME: &str = "sieve.json";
+pub(super) const MANIFEST: &str = "sieve.json";
 const MAGIC: &[u8] = b"WLSIEVE1";
 /// Lengths of the pieces of a word, its edges marked.
 const PIECES: [usize; 3] = [3, 4, 5];
@@ -78,7 +78,7 @@ struct Sum {
 impl Sieve {
     /// Reads and checks `dir/sieve.json` and the file that it names.
     pub(super) fn load(dir: &Path) -> Result<Self, LoadError> {
-        let path = dir.join(NAME);
+        let path = dir.join(MANIFEST);
         let wrong = |reason: String| LoadError::Manifest { path: path.clone(), reason };
         let bytes = fs::read(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
         let written: Written = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::Failed;
+use super::{Failed, exchange};
 use crate::api::Dialect;
 use crate::classify::{self, Classifier, Label, Models};
 use crate::config::Config;
@@ -18,7 +18,7 @@ use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
 /// Looks up an environment variable.
-pub(super) type Variable<'v> = &'v dyn Fn(&str) -> Option<String>;
+pub(super) type Variable = fn(&str) -> Option<String>;
 
 /// Everything that `serve` runs, and has to stop in the end.
 pub(super) struct Parts {
@@ -30,7 +30,7 @@ pub(super) struct Parts {
 
 /// Loads models, policies and keys. Every failure names what to mend.
 /// Classifiers on servers are called on `runtime`.
-pub(super) fn assemble(config: &Config, variable: Variable<'_>, runtime: &Handle) -> Result<Parts, Failed> {
+pub(super) fn assemble(config: &Config, variable: Variable, runtime: &Handle) -> Result<Parts, Failed> {
     let told = |complaint: String| Failed::Told(config.complaint(&complaint));
     let metrics = metrics()?;
     let upstreams = config
@@ -41,7 +41,9 @@ pub(super) fn assemble(config: &Config, variable: Variable<'_>, runtime: &Handle
         .map_err(|error| told(error.to_string()))?;
     let models = models(config, variable, runtime, &metrics)?;
     let known = known(models.labels(), config);
+    let stock = exchange::stock(config, &models, &metrics);
     let makers = Makers::new(move |policy| guard::arm(policy, &models)).proving(proving(config)?);
+    let makers = makers.renewing(stock, exchange::renewing(config, variable, runtime, &metrics));
     let store = Store::open(&config.policies, known, Arc::clone(&metrics), makers);
     let store = store.map_err(|error| match error {
         PolicyError::NoSuchPolicy { line: None, .. } => told(format!("policies.active: {error}")),
@@ -53,7 +55,7 @@ pub(super) fn assemble(config: &Config, variable: Variable<'_>, runtime: &Handle
     });
     let store = Arc::new(store?);
     let watch = store.watch().map_err(|error| told(format!("policies.dir: {error}")))?;
-    let sinks = config.pairs.as_ref().map(|pairs| Sinks::build(pairs, variable, Arc::clone(&metrics))).transpose();
+    let sinks = config.pairs.as_ref().map(|pairs| Sinks::build(pairs, &variable, Arc::clone(&metrics))).transpose();
     let sinks = sinks.map_err(|error| told(format!("pairs.{error}")))?.unwrap_or_default();
     let spool = config.pairs.as_ref().map(|pairs| Spool::start(pairs, Arc::clone(&metrics))).transpose();
     let spool = spool.map_err(|error| told(format!("pairs.{}: {error}", error.key())))?;
@@ -68,7 +70,7 @@ pub(super) fn assemble(config: &Config, variable: Variable<'_>, runtime: &Handle
     let quiet = Guards::new(self::metrics()?);
     let rollouts = Rollouts::start(config.rollouts.as_ref(), quiet, keeps, Rollouts::MEMORY, Arc::clone(&metrics));
     let rollouts = rollouts.map_err(|error| told(format!("rollouts.dir: {error}")))?;
-    let seal = seal(config, variable)?;
+    let seal = seal(config, &variable)?;
     let feedback = config.pairs.as_ref().and_then(|pairs| pairs.feedback.as_ref()).map(Feedback::new);
     let gateway = Gateway {
         config: config.gateway,
@@ -113,7 +115,7 @@ pub(super) fn metrics() -> Result<Arc<Metrics>, Failed> {
 /// The classifiers that the configuration names, the one at hand first.
 pub(super) fn models(
     config: &Config,
-    variable: Variable<'_>,
+    variable: Variable,
     runtime: &Handle,
     metrics: &Arc<Metrics>,
 ) -> Result<Models, Failed> {

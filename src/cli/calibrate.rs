@@ -97,7 +97,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
         return Err(Failed::Told("--data: no rows of that split".to_owned()));
     }
     let runtime = runtime()?;
-    let models = models(&config, &|name| std::env::var(name).ok(), runtime.handle(), &metrics()?)?;
+    let models = models(&config, |name| std::env::var(name).ok(), runtime.handle(), &metrics()?)?;
     let known = known(models.labels(), &config);
     let file = files(&config, std::slice::from_ref(&arguments.policy), &known)?.into_iter().next();
     let file = file.ok_or_else(|| Failed::Told("expected a policy".to_owned()))?;

@@ -20,7 +20,7 @@ pub(super) fn run(path: &Path, policies: &[PathBuf]) -> Result<(), Failed> {
 
 fn whole(path: &Path, config: &Config) -> Result<String, Failed> {
     let runtime = runtime()?;
-    let parts = assemble(config, &|name| std::env::var(name).ok(), runtime.handle())?;
+    let parts = assemble(config, |name| std::env::var(name).ok(), runtime.handle())?;
     let snapshot = parts.gateway.policies.snapshot();
     let policy = &snapshot.policy;
     Ok(format!(

@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
     roomy(&mut config);
     let replay = Replay::read(&arguments.replay, arguments.limit)?;
     let runtime = runtime()?;
-    let models = models(&config, &|name| std::env::var(name).ok(), runtime.handle(), &metrics()?)?;
+    let models = models(&config, |name| std::env::var(name).ok(), runtime.handle(), &metrics()?)?;
     let known = known(models.labels(), &config);
     let sides = files(&config, &[arguments.old.clone(), arguments.new.clone()], &known)?;
     let paths: Vec<String> = sides.iter().map(|file| file.path.display().to_string()).collect();

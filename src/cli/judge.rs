@@ -102,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
     // Nothing is served, so nothing is kept either.
     let config = Config { pairs: None, ..config };
     let runtime = runtime()?;
-    let parts = assemble(&config, &|name| std::env::var(name).ok(), runtime.handle())?;
+    let parts = assemble(&config, |name| std::env::var(name).ok(), runtime.handle())?;
     let gateway = parts.gateway;
     let snapshot = gateway.policies.snapshot();
     let judge = judge(&gateway, &snapshot.policy, arguments)?;

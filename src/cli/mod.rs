@@ -10,6 +10,7 @@ mod demo;
 mod demo_upstream;
 mod diff;
 mod eval;
+mod exchange;
 mod explain;
 mod health;
 mod judge;

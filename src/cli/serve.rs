@@ -20,7 +20,7 @@ pub(super) fn run(path: &Path) -> Result<(), Failed> {
     let config = Config::read(path).map_err(|error| Failed::Told(error.to_string()))?;
     telemetry::init_logs(config.log.format, &config.log.level);
     let runtime = runtime()?;
-    let parts = assemble(&config, &|name| std::env::var(name).ok(), runtime.handle())?;
+    let parts = assemble(&config, |name| std::env::var(name).ok(), runtime.handle())?;
     runtime.block_on(serve(config, parts, |_server| {}))
 }
 

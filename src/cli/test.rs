@@ -33,7 +33,7 @@ struct Case {
 pub(super) fn run(config: &Path, policies: &[PathBuf], junit: Option<&Path>) -> Result<(), Failed> {
     let config = Config::read(config).map_err(|error| Failed::Told(error.to_string()))?;
     let runtime = runtime()?;
-    let models = models(&config, &|name| std::env::var(name).ok(), runtime.handle(), &metrics()?)?;
+    let models = models(&config, |name| std::env::var(name).ok(), runtime.handle(), &metrics()?)?;
     let prove = proving(&config)?;
     let mut runs = Vec::new();
     for file in files(&config, policies, &known(models.labels(), &config))? {

@@ -75,6 +75,10 @@ impl Gateway {
         let models: Vec<Value> = snapshot.armed.serving().map(classifier).collect();
         let last = self.policies.last_reload();
         let at = last.at.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let exchange = self.policies.last_renewal().map(|last| {
+            let at = last.at.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            json!({"unix_seconds": at, "outcome": last.outcome.as_str(), "problems": last.problems})
+        });
         let page = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "ready": self.ready(),
@@ -90,6 +94,7 @@ impl Gateway {
             "rollouts": self.trials(),
             "last_reload": {"unix_seconds": at, "outcome": last.outcome.as_str(), "problems": last.problems},
             "classifiers": models,
+            "last_classifier_exchange": exchange,
             "upstreams": self.upstreams.iter().map(|upstream| {
                 json!({"name": upstream.name(), "dialect": upstream.provider().as_str()})
             }).collect::<Vec<_>>(),

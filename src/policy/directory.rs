@@ -44,11 +44,20 @@ pub(super) fn look(dirs: &[PathBuf]) -> Vec<Seen> {
     let files = dirs.iter().flat_map(read).map(|entry| entry.path());
     let mut files: Vec<PathBuf> = files.filter(|path| is_policy(path) || is_prose(path)).collect();
     files.sort();
-    let seen = files.into_iter().filter_map(|path| {
-        let file = fs::metadata(&path).ok()?;
-        Some((path, file.ino(), file.len(), file.ctime(), file.ctime_nsec()))
-    });
-    seen.collect()
+    files.into_iter().filter_map(seen).collect()
+}
+
+/// The same of all files of some directories, whatever they are.
+pub(super) fn look_at_all(dirs: &[PathBuf]) -> Vec<Seen> {
+    let listed = dirs.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().filter_map(Result::ok);
+    let mut files: Vec<PathBuf> = listed.map(|entry| entry.path()).collect();
+    files.sort();
+    files.into_iter().filter_map(seen).collect()
+}
+
+fn seen(path: PathBuf) -> Option<Seen> {
+    let file = fs::metadata(&path).ok()?;
+    Some((path, file.ino(), file.len(), file.ctime(), file.ctime_nsec()))
 }
 
 #[cfg(test)]

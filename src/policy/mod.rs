@@ -30,6 +30,7 @@ mod schema;
 mod schema_tests;
 mod select;
 mod store;
+mod supply;
 mod tenant;
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,7 @@ pub use rollout::{Assigned, By, Placed, Plan, Rollout, Trial};
 pub use schema::json_schema;
 pub use select::{Asking, Key, Selector};
 pub use store::{Config, LastReload, Makers, Snapshot, Store};
+pub use supply::{Stock, Supply};
 pub use tenant::{Tenant, Tenants};
 pub use watch::Watch;
 pub use when::{Facts, Undecided, When};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -10,12 +10,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::checked::{Known, Policy};
-use super::directory::{Seen, look, reach_of};
+use super::directory::{Seen, look, look_at_all, reach_of};
 use super::embedded::{Proof, Test};
 use super::error::PolicyError;
 use super::file::PolicyFile;
 use super::rollout::{Assigned, By, Plan, Rollout, under_way};
 use super::select::{Asking, Selector, first};
+use super::supply::{Arm, Stock, Supply};
 use super::tenant::Tenants;
 use crate::api::Dialect;
 use crate::telemetry::{Metrics, ReloadOutcome};
@@ -71,19 +72,22 @@ pub struct LastReload {
     pub problems: Vec<String>,
 }
 
-type Arm<A> = dyn Fn(&Policy) -> Result<A, String> + Send + Sync;
 type Prove<A> = dyn Fn(&Arc<Snapshot<A>>, &[Test]) -> Result<Vec<Proof>, String> + Send + Sync;
+
+type Renew<A> = dyn Fn(&str) -> Result<Option<Supply<A>>, String> + Send + Sync;
 
 /// What the opener of a [`Store`] makes of a policy: this room neither judges nor compiles.
 pub struct Makers<A> {
     arm: Box<Arm<A>>,
     prove: Option<Box<Prove<A>>>,
+    stock: Stock,
+    renew: Option<Box<Renew<A>>>,
 }
 
 impl<A> Makers<A> {
     /// `arm` builds what goes with a policy; its error is for the policy's author.
     pub fn new(arm: impl Fn(&Policy) -> Result<A, String> + Send + Sync + 'static) -> Self {
-        Self { arm: Box::new(arm), prove: None }
+        Self { arm: Box::new(arm), prove: None, stock: Stock::default(), renew: None }
     }
 
     /// `prove` runs a policy's tests before it is put in force, and gives one proof a test. It is called on the thread
@@ -96,23 +100,44 @@ impl<A> Makers<A> {
         Self { prove: Some(Box::new(prove)), ..self }
     }
 
+    /// `renew` is asked at each reload whether there is another supply than the one of this fingerprint, and makes it,
+    /// ready to serve, or says why it cannot. It may take its time: what is in force goes on. `stock` tells of the one to
+    /// begin with.
+    #[must_use]
+    pub fn renewing(
+        self,
+        stock: Stock,
+        renew: impl Fn(&str) -> Result<Option<Supply<A>>, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { stock, renew: Some(Box::new(renew)), ..self }
+    }
+}
+
+/// What makes a snapshot of a file.
+struct Maker<'m, A> {
+    supply: &'m Supply<A>,
+    prove: Option<&'m Prove<A>>,
+    metrics: &'m Metrics,
+}
+
+impl<A> Maker<'_, A> {
     /// A file's policy, armed and proven.
-    fn make(&self, file: &PolicyFile, metrics: &Metrics) -> Result<Arc<Snapshot<A>>, PolicyError> {
+    fn make(&self, file: &PolicyFile) -> Result<Arc<Snapshot<A>>, PolicyError> {
         let (path, name) = (file.path.clone(), file.policy.name.clone());
-        let armed = (self.arm)(&file.policy).map_err(|reason| PolicyError::Arm {
+        let armed = (self.supply.arm)(&file.policy).map_err(|reason| PolicyError::Arm {
             path: path.clone(),
             policy: name.clone(),
             reason,
         })?;
         let snapshot = Arc::new(Snapshot { policy: file.policy.clone(), tests: file.tests.clone(), armed });
-        let Some(prove) = self.prove.as_ref().filter(|_| !file.tests.is_empty()) else { return Ok(snapshot) };
+        let Some(prove) = self.prove.filter(|_| !file.tests.is_empty()) else { return Ok(snapshot) };
         let proofs = prove(&snapshot, &file.tests).map_err(|reason| PolicyError::Untested {
             path,
             policy: name.clone(),
             reason,
         })?;
         let failures = file.failures(&proofs);
-        metrics.policy_tested(&name, proofs.len() - failures.len(), failures.len());
+        self.metrics.policy_tested(&name, proofs.len() - failures.len(), failures.len());
         if failures.is_empty() { Ok(snapshot) } else { Err(PolicyError::Files(failures)) }
     }
 }
@@ -140,17 +165,18 @@ impl<A> InForce<A> {
 /// Holds the policies in force, together with what the caller builds from a policy (`A`).
 pub struct Store<A> {
     config: Config,
-    known: Known,
-    makers: Makers<A>,
+    prove: Option<Box<Prove<A>>>,
+    renew: Option<Box<Renew<A>>>,
     metrics: Arc<Metrics>,
     /// The directory just before it was first read: where a watch takes up.
     at_opening: Vec<Seen>,
     current: ArcSwap<InForce<A>>,
     /// What each policy in force comes to with its bases, for operators.
     resolved: Mutex<BTreeMap<String, String>>,
-    /// Held for a whole reload, so that two of them cannot overtake each other.
-    reloading: Mutex<()>,
+    /// What policies in force are armed with. Held for a whole reload, so that two of them cannot overtake each other.
+    supply: Mutex<Supply<A>>,
     last: Mutex<LastReload>,
+    last_renewal: Mutex<Option<LastReload>>,
 }
 
 impl<A> Store<A> {
@@ -159,7 +185,8 @@ impl<A> Store<A> {
     /// # Errors
     /// Any mistake in any file, a missing active policy, or one that cannot be armed or fails its tests.
     pub fn open(config: &Config, known: Known, metrics: Arc<Metrics>, makers: Makers<A>) -> Result<Self, PolicyError> {
-        let at_opening = look(&reach_of(&config.dir));
+        let mut at_opening = look(&reach_of(&config.dir));
+        at_opening.extend(look_at_all(&makers.stock.watched));
         if let Some((key, reason)) = config.tenants.mistake() {
             return Err(PolicyError::Tenants { key, reason });
         }
@@ -169,19 +196,24 @@ impl<A> Store<A> {
                 return Err(PolicyError::Select { line, key, reason });
             }
         }
-        let (in_force, _, resolved) = made(config, &known, &makers, &metrics, None)?;
+        let Makers { arm, prove, stock, renew } = makers;
+        let supply = Supply { known, arm, stock };
+        let maker = Maker { supply: &supply, prove: prove.as_deref(), metrics: &metrics };
+        let (in_force, _, resolved) = made(config, &maker, None)?;
         let last = LastReload { at: SystemTime::now(), outcome: ReloadOutcome::Applied, problems: Vec::new() };
         let store = Self {
             config: config.clone(),
-            known,
-            makers,
+            prove,
+            renew,
             metrics,
             at_opening,
             current: ArcSwap::from_pointee(in_force),
             resolved: Mutex::new(resolved),
-            reloading: Mutex::new(()),
+            supply: Mutex::new(supply),
             last: Mutex::new(last),
+            last_renewal: Mutex::new(None),
         };
+        lock(&store.supply).announce();
         store.announce();
         store.metrics.reloaded(ReloadOutcome::Applied);
         Ok(store)
@@ -247,26 +279,33 @@ impl<A> Store<A> {
     /// All that a policy in force says, those that it builds on put in, as one file; a comment on each line says where it
     /// is written.
     pub fn resolved(&self, name: &str) -> Option<String> {
-        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        lock(&self.resolved).get(name).cloned()
     }
 
     /// Reads the directory again. What is sound and new is in force when this returns; of anything else the log tells,
-    /// and nothing changes. Does file I/O: not for a thread that serves requests.
+    /// and nothing changes. Another supply comes into force with all policies armed and proven on it, or not at all. Does
+    /// file I/O: not for a thread that serves requests.
     pub fn reload(&self) -> ReloadOutcome {
-        let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let (outcome, problems) = match self.replace() {
+        let mut supply = lock(&self.supply);
+        let renewed = self.renewed(&mut supply);
+        let (outcome, problems) = match self.replace(&supply) {
+            Ok(ReloadOutcome::Unchanged) if renewed => (ReloadOutcome::Applied, Vec::new()),
             Ok(outcome) => (outcome, Vec::new()),
             Err(error) => (ReloadOutcome::Refused, self.refused(&error)),
         };
         self.metrics.reloaded(outcome);
-        let ended = LastReload { at: SystemTime::now(), outcome, problems };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = ended;
+        *lock(&self.last) = LastReload { at: SystemTime::now(), outcome, problems };
         outcome
+    }
+
+    /// How the last attempt at another supply ended, if there was one.
+    pub fn last_renewal(&self) -> Option<LastReload> {
+        lock(&self.last_renewal).clone()
     }
 
     /// How the last reload ended; at first, the opening.
     pub fn last_reload(&self) -> LastReload {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.last).clone()
     }
 
     /// The directory that is read.
@@ -278,11 +317,52 @@ impl<A> Store<A> {
         &self.at_opening
     }
 
-    fn replace(&self) -> Result<ReloadOutcome, PolicyError> {
+    /// The directories as they are now: all that a reload depends on.
+    pub(super) fn look(&self) -> Vec<Seen> {
+        let watched = lock(&self.supply).stock.watched.clone();
+        let mut seen = look(&reach_of(&self.config.dir));
+        seen.extend(look_at_all(&watched));
+        seen
+    }
+
+    /// Whether another supply is in force now. One that cannot be had, or on which a policy cannot be armed or fails its
+    /// tests, changes nothing.
+    fn renewed(&self, supply: &mut Supply<A>) -> bool {
+        let Some(found) = self.renew.as_ref().map(|renew| renew(&supply.stock.fingerprint)) else { return false };
+        let refused = lock(&self.last_renewal).as_ref().is_some_and(|last| last.outcome == ReloadOutcome::Refused);
+        let (outcome, problems) = match found {
+            Ok(None) if !refused => return false,
+            // What was refused has been taken back.
+            Ok(None) => (ReloadOutcome::Unchanged, Vec::new()),
+            Err(reason) => (ReloadOutcome::Refused, vec![reason]),
+            Ok(Some(fresh)) => {
+                let maker = Maker { supply: &fresh, prove: self.prove.as_deref(), metrics: &self.metrics };
+                match made(&self.config, &maker, None) {
+                    Err(error) => (ReloadOutcome::Refused, problems(&error)),
+                    Ok((in_force, _, resolved)) => {
+                        *lock(&self.resolved) = resolved;
+                        self.current.store(Arc::new(in_force));
+                        *supply = fresh;
+                        supply.announce();
+                        self.announce();
+                        (ReloadOutcome::Applied, Vec::new())
+                    }
+                }
+            }
+        };
+        for problem in &problems {
+            tracing::error!(problem, "classifiers refused; what was in force stays");
+        }
+        self.metrics.classifiers_exchanged(outcome);
+        *lock(&self.last_renewal) = Some(LastReload { at: SystemTime::now(), outcome, problems });
+        outcome == ReloadOutcome::Applied
+    }
+
+    fn replace(&self, supply: &Supply<A>) -> Result<ReloadOutcome, PolicyError> {
         let before = self.current.load_full();
-        let (in_force, changed, resolved) =
-            made(&self.config, &self.known, &self.makers, &self.metrics, Some(&before))?;
-        *self.resolved.lock().unwrap_or_else(PoisonError::into_inner) = resolved;
+        let maker = Maker { supply, prove: self.prove.as_deref(), metrics: &self.metrics };
+        let (in_force, changed, resolved) = made(&self.config, &maker, Some(&before))?;
+        *lock(&self.resolved) = resolved;
         if !changed {
             return Ok(ReloadOutcome::Unchanged);
         }
@@ -306,10 +386,7 @@ impl<A> Store<A> {
     }
 
     fn refused(&self, error: &PolicyError) -> Vec<String> {
-        let problems = match error {
-            PolicyError::Files(problems) => problems.iter().map(ToString::to_string).collect(),
-            other => vec![other.to_string()],
-        };
+        let problems = problems(error);
         let in_force = &self.snapshot().policy.revision;
         for problem in &problems {
             tracing::error!(problem, in_force, "policy refused");
@@ -328,20 +405,25 @@ impl Config {
     }
 }
 
+fn problems(error: &PolicyError) -> Vec<String> {
+    match error {
+        PolicyError::Files(problems) => problems.iter().map(ToString::to_string).collect(),
+        other => vec![other.to_string()],
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What is to be in force, whether any of it has changed, and what each policy comes to, by name.
 type Made<A> = (InForce<A>, bool, BTreeMap<String, String>);
 
 /// The policies that the configuration names and those that are rolled out over them, made anew where they have changed,
 /// whether any has, and what each comes to. Every file of the directory is checked, so that a mistake shows when it is made and not when the
 /// policy is chosen.
-fn made<A>(
-    config: &Config,
-    known: &Known,
-    makers: &Makers<A>,
-    metrics: &Metrics,
-    before: Option<&InForce<A>>,
-) -> Result<Made<A>, PolicyError> {
-    let files = PolicyFile::read_all(&config.dir, known)?;
+fn made<A>(config: &Config, maker: &Maker<'_, A>, before: Option<&InForce<A>>) -> Result<Made<A>, PolicyError> {
+    let files = PolicyFile::read_all(&config.dir, &maker.supply.known)?;
     let mut changed = false;
     let mut make = |file: &PolicyFile| {
         let same = |old: &&Arc<Snapshot<A>>| old.policy == file.policy && old.tests == file.tests;
@@ -349,7 +431,7 @@ fn made<A>(
             return Ok(Arc::clone(same));
         }
         changed = true;
-        makers.make(file, metrics)
+        maker.make(file)
     };
     let mut policies: Vec<Arc<Snapshot<A>>> = Vec::new();
     let named = config.select.iter().enumerate().map(|(line, selector)| (Some(line), &selector.policy));

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use super::directory::{Seen, look, reach_of};
+use super::directory::{Seen, reach_of};
 use super::store::Store;
 
 /// A writer seldom does it in one step: the directory has to be quiet for so long.
@@ -66,18 +66,16 @@ impl<A: Send + Sync + 'static> Store<A> {
 }
 
 fn follow<A>(store: &Store<A>, received: &Receiver<Signal>, mut notifier: Notifier, mut seen: Vec<Seen>) {
-    let mut dirs = reach_of(store.dir());
     loop {
         match received.recv_timeout(LOOK_EVERY) {
             Ok(Signal::Changed) if settled(received) => {}
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) if look(&dirs) == seen => continue,
+            Err(RecvTimeoutError::Timeout) if store.look() == seen => continue,
             Err(RecvTimeoutError::Timeout) => {}
         }
         // Looked at before it is read: what changes in between is found the next time.
-        dirs = reach_of(store.dir());
-        notifier.watch(&dirs);
-        seen = look(&dirs);
+        notifier.watch(&reach_of(store.dir()));
+        seen = store.look();
         store.reload();
     }
 }

@@ -89,9 +89,9 @@ pub struct ModelGauges {
 }
 
 impl ModelGauges {
-    /// Texts and windows waiting for a worker.
-    pub fn queue_depth(&self, waiting: usize) {
-        self.depth.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    /// So many more texts and windows wait for a worker, or fewer: a model that is exchanged has two queues for a while.
+    pub fn queue_moved(&self, by: i64) {
+        self.depth.add(by);
     }
 
     /// How long one text waited before a worker took it.
@@ -154,6 +154,8 @@ pub struct Metrics {
     model_depth: IntGaugeVec,
     model_truncated: IntCounterVec,
     model_server: IntGaugeVec,
+    model_exchanges: IntCounterVec,
+    model_exchange_ok: IntGauge,
     model_queue: HistogramVec,
     model_tokenize: HistogramVec,
     model_inference: HistogramVec,
@@ -320,6 +322,17 @@ impl Metrics {
                 "wardline_classifier_server_up",
                 "1: the last call to a classifier's server was answered; 0: nobody was there, or it was late or busy.",
                 &["model"],
+            )?,
+            model_exchanges: counter(
+                r,
+                "wardline_classifier_exchanges_total",
+                "Attempts to serve other classifiers than before.",
+                &["outcome"],
+            )?,
+            model_exchange_ok: int_gauge(
+                r,
+                "wardline_classifier_last_exchange_successful",
+                "0 when the classifiers that were found last were refused and the old ones serve on; else 1.",
             )?,
             model_depth: int_gauges(r, "wardline_classifier_queue_depth", "Texts waiting for a worker.", &["model"])?,
             model_truncated: counter(
@@ -694,14 +707,28 @@ impl Metrics {
         self.guard_failures.with_label_values(&[guard, reason, disposition]).inc();
     }
 
+    /// The classifiers that serve from now on, by name, revision and device.
+    pub fn classifiers_in_force<'a>(&self, classifiers: impl IntoIterator<Item = (&'a str, &'a str, &'static str)>) {
+        self.model_exchange_ok.set(1);
+        self.model_info.reset();
+        for (model, revision, device) in classifiers {
+            self.model_info.with_label_values(&[model, revision, device]).set(1.0);
+        }
+    }
+
+    /// Other classifiers were to come into force.
+    pub fn classifiers_exchanged(&self, outcome: ReloadOutcome) {
+        self.model_exchanges.with_label_values(&[outcome.as_str()]).inc();
+        self.model_exchange_ok.set(i64::from(outcome != ReloadOutcome::Refused));
+    }
+
     /// A classifier's server was asked; `up` if it answered.
     pub fn classifier_server(&self, model: &str, up: bool) {
         self.model_server.with_label_values(&[model]).set(i64::from(up));
     }
 
     /// The series of one loaded model on one device (`cpu`, `cuda`, `tensorrt`).
-    pub fn model(&self, model: &str, revision: &str, device: &str) -> ModelGauges {
-        self.model_info.with_label_values(&[model, revision, device]).set(1.0);
+    pub fn model(&self, model: &str, device: &str) -> ModelGauges {
         self.model_truncated.with_label_values(&[model]).inc_by(0);
         let both = &[model, device];
         ModelGauges {

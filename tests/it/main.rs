@@ -6,6 +6,7 @@ mod calibrate;
 mod census;
 mod dialects;
 mod endings;
+mod exchange;
 mod faults;
 mod feedback;
 mod fuzz;

@@ -193,18 +193,21 @@ impl Line {
     /// Asks about a text of our own, and gives what the server says it is.
     fn probe(&self) -> Result<Option<String>, Probe> {
         let texts = [PROBE.to_owned()];
-        let body = self.call(&texts).map_err(|fault| match fault.is_away() {
-            true => Probe::Away(fault),
-            false => Probe::Wrong {
-                key: if matches!(fault, Fault::Status(StatusCode::NOT_FOUND)) { self.named } else { "url" },
-                reason: format!("it was asked about a text and failed: {fault}"),
-            },
-        })?;
+        let body = self.call(&texts).map_err(|fault| self.found(fault))?;
         let answer = self.wire.read(&body, texts.len()).map_err(|mismatch| Probe::labels(mismatch.told()))?;
         match answer.rows.iter().flatten().find(|score| !(0.0..=1.0).contains(*score)) {
             None => Ok(answer.revision),
             Some(score) => Err(Probe::labels(format!("it gave a score of {score}, which is no probability"))),
         }
+    }
+
+    /// What a call that failed at load says of the server.
+    fn found(&self, fault: Fault) -> Probe {
+        if fault.is_away() {
+            return Probe::Away(fault);
+        }
+        let key = if matches!(fault, Fault::Status(StatusCode::NOT_FOUND)) { self.named } else { "url" };
+        Probe::Wrong { key, reason: format!("it was asked about a text and failed: {fault}") }
     }
 
     /// One answer, within the budget. Blocks.

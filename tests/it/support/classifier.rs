@@ -38,25 +38,50 @@ impl Gate {
     }
 }
 
+/// What a generation of the classifier objects to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum Taste {
+    /// To all that it knows.
+    #[default]
+    Usual,
+    /// To "override" and not to "worthless".
+    Attacks,
+    /// The other way round.
+    Insults,
+    /// To everything.
+    All,
+}
+
+/// One of several classifiers that serve one after the other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Generation {
+    pub(crate) revision: String,
+    pub(crate) taste: Taste,
+    /// Held by its backends.
+    pub(crate) life: Arc<()>,
+}
+
 struct Scripted {
     gate: Arc<Gate>,
+    taste: Taste,
+    _life: Arc<()>,
 }
 
 /// Three labels: `prompt_attack.attack` on "override", `harm.harassment` on "worthless", `harm.hate` never. "boom"
 /// panics, "nan" scores not-a-number, "fail" is a backend error. "threat" is harassment among at most ten words, and
 /// lost among more, as real models lose a short harm in much harmless text. "hold" waits until the gate is opened. "lost"
 /// is what a GPU says that is gone; "narrow" gives a score too few, "rowless" no row, "outside" no probabilities.
-pub(crate) fn scripted(metrics: &Metrics, gate: &Arc<Gate>, places: usize) -> Classifier {
+pub(crate) fn scripted(metrics: &Metrics, gate: &Arc<Gate>, places: usize, of: &Generation) -> Classifier {
     let label = |head: &str, name: &str| Label {
         head: head.to_owned(),
         name: name.to_owned(),
         thresholds: BTreeMap::from([("fpr_0.5".to_owned(), 0.5)]),
     };
     let labels = vec![label("prompt_attack", "attack"), label("harm", "harassment"), label("harm", "hate")];
-    let scripted = || Box::new(Scripted { gate: Arc::clone(gate) });
+    let scripted = || Box::new(Scripted { gate: Arc::clone(gate), taste: of.taste, _life: Arc::clone(&of.life) });
     let backends: Vec<Box<dyn Backend>> = vec![scripted(), scripted()];
     let config = Config { max_concurrent_requests: places, ..Config::default() };
-    Classifier::with_backends(backends, labels, &config, metrics).unwrap()
+    Classifier::of_revision(&of.revision, backends, labels, &config, metrics).unwrap()
 }
 
 impl Backend for Scripted {
@@ -110,11 +135,14 @@ impl Backend for Scripted {
                 if has("outside") {
                     return Ok(vec![1.5, 1.5, 1.5]);
                 }
-                Ok(vec![
-                    score(has("override")),
-                    score(has("worthless") || (has("threat") && window.len() <= 12)),
-                    score(false),
-                ])
+                let (attack, insult) = (has("override"), has("worthless") || (has("threat") && window.len() <= 12));
+                let (attack, insult) = match self.taste {
+                    Taste::Usual => (attack, insult),
+                    Taste::Attacks => (attack, false),
+                    Taste::Insults => (false, insult),
+                    Taste::All => (true, true),
+                };
+                Ok(vec![score(attack), score(insult), score(false)])
             })
             .collect()
     }

@@ -9,7 +9,7 @@ mod upstream;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
@@ -18,13 +18,17 @@ use wardline::classify::{Classifier, LoadError, Models, Remote};
 use wardline::gateway::{self, Content, Gateway, RolloutConfig, Rollouts};
 use wardline::guard::{self, Guards, PatternSet};
 use wardline::pairs::{self, Feedback, Seal, Spool};
-use wardline::policy::{self, Known, KnownLabel, Makers, Store};
+use wardline::policy::{self, Known, KnownLabel, Makers, Stock, Store, Supply};
 use wardline::server::{self, Server};
 use wardline::telemetry::Metrics;
 use wardline::upstream::{self as provider, Provider};
 
+pub(crate) use classifier::{Generation, Taste};
 pub(crate) use client::{Client, Reply, chat, message, prompt};
 pub(crate) use upstream::{Recorded, Step, Upstream, answer, json, sse, status};
+
+/// The classifier that the next reload finds, or why it finds none that could serve.
+type Offered = Arc<Mutex<Option<Result<Generation, String>>>>;
 
 /// A policy without rules.
 pub(crate) const OPEN: &str = "constitution: { preamble: Be kind. }\nrules: []\n";
@@ -96,6 +100,7 @@ pub(crate) struct Running {
     pub(crate) admin: SocketAddr,
     pub(crate) gateway: Arc<Gateway>,
     gate: Arc<classifier::Gate>,
+    offered: Offered,
     dir: tempfile::TempDir,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<bool>,
@@ -115,7 +120,8 @@ impl Running {
         }
         let metrics = Arc::new(Metrics::new().unwrap());
         let gate = Arc::new(classifier::Gate::default());
-        let mut classifiers = vec![classifier::scripted(&metrics, &gate, setup.places)];
+        let first = Generation { revision: "none".to_owned(), ..Generation::default() };
+        let mut classifiers = vec![classifier::scripted(&metrics, &gate, setup.places, &first)];
         for (name, server) in setup.servers.clone() {
             classifiers.push(remote(name, server, &metrics).await.unwrap());
         }
@@ -140,7 +146,18 @@ impl Running {
         let prove = move |view: &guard::View, tests: &[policy::Test]| {
             guard::rehearse(&rehearsal, view, tests, std::time::Duration::from_secs(10))
         };
-        let makers = Makers::new(move |policy| guard::arm(policy, &models));
+        let offered: Offered = Arc::default();
+        let renew = {
+            let (offered, known) = (Arc::clone(&offered), known.clone());
+            let (metrics, gate, places) = (Arc::clone(&metrics), Arc::clone(&gate), setup.places);
+            move |_in_force: &str| {
+                let Some(offer) = offered.lock().unwrap().take() else { return Ok(None) };
+                let models = Models::new(vec![classifier::scripted(&metrics, &gate, places, &offer?)]).unwrap();
+                let arm = move |policy: &policy::Policy| guard::arm(policy, &models);
+                Ok(Some(Supply::new(known.clone(), arm, Stock::default())))
+            }
+        };
+        let makers = Makers::new(move |policy| guard::arm(policy, &models)).renewing(Stock::default(), renew);
         let store = Store::open(&config, known, Arc::clone(&metrics), makers.proving(prove));
         let store = store.unwrap_or_else(|error| panic!("{}", error.report()));
         let spool = pairs::Config { dir: dir.path().join("pairs"), ..pairs::Config::default() };
@@ -187,7 +204,7 @@ impl Running {
         let serving = tokio::spawn(server.run(Arc::clone(&gateway), async {
             let _asked = stopped.await;
         }));
-        Self { data, admin, gateway, gate, dir, stop: Some(stop), server: serving }
+        Self { data, admin, gateway, gate, offered, dir, stop: Some(stop), server: serving }
     }
 
     /// The cases in which two policies differed, as they lie on disk.
@@ -198,6 +215,13 @@ impl Running {
 
     pub(crate) fn client(&self) -> Client {
         Client::new(self.data)
+    }
+
+    /// Reloads, and finds another classifier, or why there is none.
+    pub(crate) async fn exchange(&self, offer: Result<Generation, String>) -> wardline::telemetry::ReloadOutcome {
+        *self.offered.lock().unwrap() = Some(offer);
+        let store = Arc::clone(&self.gateway.policies);
+        tokio::task::spawn_blocking(move || store.reload()).await.unwrap()
     }
 
     /// Lets texts with "hold" in them be scored from now on.
