@@ -10,7 +10,7 @@ RUNTIME := .ort/libonnxruntime.so
 RELEASE := target/release/wardline
 
 .PHONY: help run build ort test fmt clippy doc unit sdk-test deploy-test bench bench-quick tools deny clean \
-        models models-next models-venv models-eval sieve pairs-proof pairs-durability lime-record fuzz sdk-matrix
+        models models-next models-venv models-gpu models-eval sieve pairs-proof pairs-durability lime-record fuzz sdk-matrix
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -110,6 +110,9 @@ models-next: models-venv ## Train and export what comes after the present weight
 	cd models && $(PY) train.py --data $(DATA) --work $(WORK)/stage4 --init guard/model.int8.onnx \
 	  --rate 1.5e-4 --head-rate 5e-4 --seed 12 --examples 170000 --minutes 58
 	cd models && $(PY) export.py --data $(DATA) --work $(WORK)/stage4 --out $(WORK)/guard --cap 300
+
+models-gpu: models-venv ## The form of the committed weights that a GPU serves: fp16, into models/guard (seconds)
+	cd models && $(PY) gpu.py --model guard
 
 models-eval: models-venv ## Measure the committed weights: make models-eval DATA=DIR (about 2 minutes)
 	cd models && $(PY) evaluate.py --data $(DATA) --model guard
