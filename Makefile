@@ -10,8 +10,8 @@ RUNTIME := .ort/libonnxruntime.so
 RELEASE := target/release/wardline
 
 .PHONY: help run build ort test fmt clippy doc unit sdk-test deploy-test bench bench-quick tools deny clean \
-        pairs-bench models models-next models-venv models-eval sieve pairs-proof pairs-durability oip-proof lime-record fuzz \
-        fuzz-stable sdk-matrix sdk-record
+        pairs-bench models models-next models-venv models-gpu models-eval sieve pairs-proof pairs-durability oip-proof \
+        lime-record fuzz fuzz-stable sdk-matrix sdk-record
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -116,6 +116,9 @@ models-next: models-venv ## Train on from the present weights, average with them
 	  --rate 1.5e-4 --head-rate 5e-4 --seed 13 --examples 170000 --minutes 58
 	cd models && $(PY) soup.py --data $(DATA) --first guard/model.int8.onnx --second $(WORK)/next --out $(WORK)/soup
 	cd models && $(PY) export.py --data $(DATA) --work $(WORK)/soup --out $(WORK)/guard --cap 300
+
+models-gpu: models-venv ## The form of the committed weights that a GPU serves: fp16, into models/guard (seconds)
+	cd models && $(PY) gpu.py --model guard
 
 models-eval: models-venv ## Measure the committed weights: make models-eval DATA=DIR (about 2 minutes)
 	cd models && $(PY) evaluate.py --data $(DATA) --model guard

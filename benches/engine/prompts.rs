@@ -30,7 +30,7 @@ pub(crate) fn measure(effort: Effort) -> Result<Vec<Table>> {
         let first = Duration::from_millis(first_ms);
         upstream.set(Script { events: 32, first, gap: Duration::ZERO, hostile_at: None })?;
         let count = if effort.quick { 4 } else { count * effort.repeats };
-        let firsts = by_turns(&gateways, count)?;
+        let firsts = by_turns(&gateways, count, first_ms)?;
         let added = |at: usize| {
             let mut added: Vec<f64> =
                 firsts[at].iter().zip(&firsts[0]).map(|(guarded, plain)| guarded - plain).collect();
@@ -43,10 +43,11 @@ pub(crate) fn measure(effort: Effort) -> Result<Vec<Table>> {
 }
 
 /// The same request to each gateway by turns, one at a time: milliseconds to the first token, by gateway.
-fn by_turns(gateways: &[(&str, Gateway)], count: usize) -> Result<Vec<Vec<f64>>> {
+fn by_turns(gateways: &[(&str, Gateway)], count: usize, seed: u64) -> Result<Vec<Vec<f64>>> {
     let mut clients = gateways.iter().map(|(_, gateway)| gateway.client()).collect::<Result<Vec<Client>>>()?;
     let mut body = texts::request(PROMPT_BYTES, true);
-    let mut marker = Marker::new(17);
+    // Prompts that no run before has sent: the ledger would know them.
+    let mut marker = Marker::new(seed + 17);
     let mut firsts = vec![Vec::new(); clients.len()];
     for turn in 0..count + 2 {
         body.refresh(&mut marker);

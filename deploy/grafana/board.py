@@ -122,6 +122,8 @@ def rows():
             ("Devices", "Which device serves which model, by number of instances.", "short",
              [(f"count by (model, revision, device) ({series('wardline_classifier_info')})",
                "{{model}} {{revision}} on {{device}}")], "stat"),
+            ("Fallbacks", "Instances on which a slower device serves than the one that was wanted.", "short",
+             [(f"sum by (model, wanted) ({series('wardline_classifier_fallback')})", "{{model}} without {{wanted}}")], "stat"),
         ]),
         ("Streams", [
             ("How streams end", "Ends of streams by reason.", "ops",

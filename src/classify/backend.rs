@@ -22,6 +22,11 @@ pub trait Backend: Send {
 
     /// Windows that one run may take. 1 where scores would depend on a window's neighbours (dynamic int8).
     fn max_batch(&self) -> usize;
+
+    /// Tokens that a run of so many windows costs, of which the longest has `longest`: padding counted.
+    fn padded(&self, windows: usize, longest: usize) -> usize {
+        windows * longest
+    }
 }
 
 /// Why a backend could not score. The words go to the log and never hold the text.

@@ -194,7 +194,8 @@ impl Worker {
         pieces.sort_by_key(|piece| piece.window.len());
         let lengths: Vec<usize> = pieces.iter().map(|piece| piece.window.len()).collect();
         let mut pieces = pieces.into_iter();
-        for count in batches(&lengths, self.room(), self.bounds.max_batch_tokens) {
+        let cost = |windows, longest| self.backend.padded(windows, longest);
+        for count in batches(&lengths, self.room(), self.bounds.max_batch_tokens, cost) {
             self.score(pieces.by_ref().take(count).collect());
         }
     }
@@ -274,7 +275,7 @@ impl Worker {
             pieces.into_iter().map(|piece| (piece.window, piece.document)).unzip();
         let started = Instant::now();
         let rows = contained(|| self.backend.infer(&windows));
-        let padded = windows.len() * windows.iter().map(Vec::len).max().unwrap_or(0);
+        let padded = self.backend.padded(windows.len(), windows.iter().map(Vec::len).max().unwrap_or(0));
         let took = started.elapsed();
         self.gauges.inferred(windows.len(), padded, took);
         self.queue.ran(padded, took);
@@ -389,12 +390,13 @@ fn checked(row: &[f32], labels: usize) -> Result<(), ScoreError> {
 }
 
 /// Sizes of the runs into which windows of ascending `lengths` are put: at most `most` windows and `max_tokens` tokens
-/// each, padding to the longest counted. A single window may exceed `max_tokens`: it cannot be made smaller.
-fn batches(lengths: &[usize], most: usize, max_tokens: usize) -> Vec<usize> {
+/// each, by what `cost` says of so many windows and the longest of them. A single window may exceed `max_tokens`: it cannot
+/// be made smaller.
+fn batches(lengths: &[usize], most: usize, max_tokens: usize, cost: impl Fn(usize, usize) -> usize) -> Vec<usize> {
     let mut sizes = Vec::new();
     let mut count = 0;
     for length in lengths {
-        if count > 0 && (count == most || (count + 1) * length > max_tokens) {
+        if count > 0 && (count == most || cost(count + 1, *length) > max_tokens) {
             sizes.push(count);
             count = 0;
         }
@@ -461,18 +463,22 @@ mod tests {
         assert_eq!(waiting(), (0, 0));
     }
 
+    fn plain(windows: usize, longest: usize) -> usize {
+        windows * longest
+    }
+
     #[test]
     fn a_single_window_runs_even_when_it_is_over_the_budget() {
-        assert_eq!(batches(&[128], 8, 64), [1]);
-        assert_eq!(batches(&[128, 128], 8, 64), [1, 1]);
-        assert_eq!(batches(&[], 8, 64), [0; 0]);
+        assert_eq!(batches(&[128], 8, 64, plain), [1]);
+        assert_eq!(batches(&[128, 128], 8, 64, plain), [1, 1]);
+        assert_eq!(batches(&[], 8, 64, plain), [0; 0]);
     }
 
     proptest! {
         #[test]
         fn runs_keep_to_their_limits(mut lengths in prop::collection::vec(1_usize..=128, 0..300), most in 1_usize..64, max in 1_usize..4_096) {
             lengths.sort_unstable();
-            let sizes = batches(&lengths, most, max);
+            let sizes = batches(&lengths, most, max, plain);
             prop_assert_eq!(sizes.iter().sum::<usize>(), lengths.len());
             let mut at = 0;
             for size in sizes {

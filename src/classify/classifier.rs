@@ -32,6 +32,7 @@ impl Classifier {
     /// Which file or setting is wrong, what was expected, and what to run.
     pub fn load(config: &Config, metrics: &Metrics) -> Result<Self, LoadError> {
         let served = load::load(config)?;
+        metrics.classifier_falls_back(&served.identity.name, served.wanted, served.wanted != served.identity.device);
         let sieve = if config.cascade == Cascade::Off { None } else { Some(Sieve::load(&config.dir)?) };
         Self::start(served.backends, served.labels, served.identity, sieve, config, metrics)
     }

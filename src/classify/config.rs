@@ -73,13 +73,16 @@ pub enum Device {
     Cpu,
     /// CUDA.
     Cuda,
+    /// `TensorRT`; where that cannot serve, CUDA.
+    #[serde(rename = "tensorrt")]
+    TensorRt,
 }
 
 /// What to do when a GPU was wanted and cannot serve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MissingGpu {
-    /// Serve from the CPU; say so in the log, at error level, and in the device label.
+    /// Serve from the CPU; say so in the log, at error level, in the device label and in `wardline_classifier_fallback`.
     #[default]
     Cpu,
     /// Refuse to load.

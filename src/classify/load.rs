@@ -11,7 +11,7 @@ use ort::environment::Environment;
 use super::backend::{Backend, BackendError};
 use super::classifier::{Identity, Label};
 use super::config::{Config, Device, MissingGpu};
-use super::manifest::{self, Manifest, SelfTest};
+use super::manifest::{self, GpuForm, Manifest, SelfTest, Weights};
 use super::model::{Model, OnnxBackend, Provider, cuda_is_built_in};
 use super::onnx;
 use super::runtime;
@@ -148,6 +148,8 @@ pub(super) struct Served {
     pub(super) backends: Vec<Box<dyn Backend>>,
     pub(super) labels: Vec<Label>,
     pub(super) identity: Identity,
+    /// The device that was to serve; the identity has the one that does.
+    pub(super) wanted: &'static str,
 }
 
 /// What a model can say, by its manifest alone: nothing else is read, and no runtime library is needed.
@@ -174,19 +176,25 @@ pub fn fingerprint(config: &Config) -> String {
 pub(super) fn load(config: &Config) -> Result<Served, LoadError> {
     let dir = &config.dir;
     let manifest = Manifest::read(dir)?;
-    let model = model(&manifest, dir)?;
+    let model = model(&manifest, &manifest.files.weights, dir)?;
     let environment = runtime::environment(config.runtime.as_deref())?;
     let weights = manifest.files.weights.asset.path(dir);
 
-    let start = |provider| sessions(&model, &environment, provider, config.threads);
-    let (sessions, device) = choose(config, cuda_is_built_in(), start)?
+    let start = |provider| match provider {
+        Provider::Cpu => sessions(&model, &environment, config.threads),
+        gpu => on_gpu((&manifest, dir), &environment, gpu),
+    };
+    let (sessions, chosen) = choose(config, cuda_is_built_in(), start)?
         .map_err(|reason| LoadError::Model { path: weights.clone(), reason })?;
+    let device = chosen.device.as_str();
     let labels = manifest.labels();
     let mut backends: Vec<Box<dyn Backend>> = Vec::with_capacity(sessions.len());
     for mut session in sessions {
         // Every session: they are made alike, but each has run at least once before it meets traffic.
         let cases = if backends.is_empty() { &manifest.self_test[..] } else { &manifest.self_test[..1] };
-        self_test(&mut session, cases, &labels, &weights)?;
+        if chosen.device == Provider::Cpu {
+            self_test(&mut session, cases, &labels, &weights)?;
+        }
         backends.push(Box::new(session));
     }
     tracing::info!(
@@ -197,41 +205,60 @@ pub(super) fn load(config: &Config) -> Result<Served, LoadError> {
         "classifier loaded"
     );
     let identity = Identity { name: manifest.name, revision: manifest.revision, device };
-    Ok(Served { backends, labels, identity })
+    Ok(Served { backends, labels, identity, wanted: chosen.wanted.as_str() })
 }
 
 /// The files, read once and checked before anything is made of them.
-fn model(manifest: &Manifest, dir: &Path) -> Result<Model, LoadError> {
+fn model(manifest: &Manifest, form: &Weights, dir: &Path) -> Result<Model, LoadError> {
     let files = &manifest.files;
-    let weights = files.weights.asset.read(dir)?;
+    let weights = form.asset.read(dir)?;
     onnx::check(&weights)
-        .map_err(|refusal| LoadError::Model { path: files.weights.asset.path(dir), reason: refusal.to_string() })?;
+        .map_err(|refusal| LoadError::Model { path: form.asset.path(dir), reason: refusal.to_string() })?;
     let tokens = Tokens::new(&files.tokenizer.read(dir)?)
         .map_err(|reason| LoadError::Model { path: files.tokenizer.path(dir), reason })?;
     let window = &manifest.window;
     let frame = Frame { tokens: window.tokens, stride: window.stride, first: tokens.first, last: tokens.last };
     Ok(Model {
         weights,
-        precision: files.weights.precision,
+        precision: form.precision,
         tokens: Arc::new(tokens),
         frame,
         heads: manifest.heads.clone().into(),
     })
 }
 
-/// One session for each CPU worker, one in all for a GPU.
-fn sessions(
-    model: &Model,
+/// One session for each CPU worker.
+fn sessions(model: &Model, environment: &Environment, threads: usize) -> Result<Vec<OnnxBackend>, String> {
+    let workers = if threads == 0 { thread::available_parallelism().map_or(1, NonZero::get) } else { threads };
+    (0..workers).map(|_| model.session(environment, Provider::Cpu)).collect()
+}
+
+/// One session on a GPU, of the form of the model that is made for one, proven. Any fault is a reason to do without.
+fn on_gpu(
+    (manifest, dir): (&Manifest, &Path),
     environment: &Environment,
     provider: Provider,
-    threads: usize,
 ) -> Result<Vec<OnnxBackend>, String> {
-    let workers = match (provider, threads) {
-        (Provider::Cuda, _) => 1,
-        (Provider::Cpu, 0) => thread::available_parallelism().map_or(1, NonZero::get),
-        (Provider::Cpu, threads) => threads,
-    };
-    (0..workers).map(|_| model.session(environment, provider)).collect()
+    let told = |error: LoadError| error.to_string();
+    let form = GpuForm::read(dir, manifest).map_err(told)?.ok_or_else(|| {
+        let path = dir.join(GpuForm::NAME);
+        format!(
+            "{}: there is no such file; `make models-gpu` makes the form of the model that a GPU serves",
+            path.display()
+        )
+    })?;
+    let model = model(manifest, &form.weights, dir).map_err(told)?;
+    let mut session = model.session(environment, provider)?;
+    let path = form.weights.asset.path(dir);
+    self_test(&mut session, &form.self_test, &manifest.labels(), &path).map_err(told)?;
+    Ok(vec![session])
+}
+
+/// What serves, and what was to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Chosen {
+    wanted: Provider,
+    device: Provider,
 }
 
 /// Decides what serves, and starts it. A GPU that was wanted and fails is never passed over in silence.
@@ -241,20 +268,32 @@ fn choose<T>(
     config: &Config,
     cuda_built_in: bool,
     start: impl Fn(Provider) -> Result<T, String>,
-) -> Result<Result<(T, &'static str), String>, LoadError> {
-    let wanted = match config.device {
-        Device::Cpu => false,
-        Device::Cuda => true,
-        Device::Auto => cuda_built_in,
+) -> Result<Result<(T, Chosen), String>, LoadError> {
+    let gpus: &[Provider] = match config.device {
+        Device::Cpu => &[],
+        Device::Auto if !cuda_built_in => &[],
+        Device::Auto | Device::Cuda => &[Provider::Cuda],
+        Device::TensorRt => &[Provider::TensorRt, Provider::Cuda],
     };
-    if wanted {
-        match start(Provider::Cuda) {
-            Ok(started) => return Ok(Ok((started, "cuda"))),
-            Err(reason) if config.on_missing_gpu == MissingGpu::Refuse => return Err(LoadError::Gpu(reason)),
-            Err(reason) => tracing::error!(reason, "the GPU cannot serve: the classifier runs on the CPU, far slower"),
+    let wanted = gpus.first().copied().unwrap_or(Provider::Cpu);
+    let mut reasons = Vec::new();
+    for device in gpus.iter().copied() {
+        match start(device) {
+            Ok(started) => return Ok(Ok((started, Chosen { wanted, device }))),
+            Err(reason) => {
+                tracing::error!(device = device.as_str(), reason, "the GPU cannot serve like this");
+                reasons.push(format!("{}: {reason}", device.as_str()));
+            }
         }
     }
-    Ok(start(Provider::Cpu).map(|started| (started, "cpu")))
+    if !reasons.is_empty() {
+        if config.on_missing_gpu == MissingGpu::Refuse {
+            return Err(LoadError::Gpu(reasons.join("; ")));
+        }
+        tracing::error!("the classifier runs on the CPU, far slower than on the GPU that it was meant for");
+    }
+    let device = Provider::Cpu;
+    Ok(start(device).map(|started| (started, Chosen { wanted, device })))
 }
 
 fn self_test(backend: &mut dyn Backend, cases: &[SelfTest], labels: &[Label], weights: &Path) -> Result<(), LoadError> {
@@ -289,24 +328,44 @@ mod tests {
     }
 
     fn no_gpu(provider: Provider) -> Result<Provider, String> {
-        if provider == Provider::Cuda { Err("cudaErrorNoDevice".to_owned()) } else { Ok(provider) }
+        if provider == Provider::Cpu { Ok(provider) } else { Err("cudaErrorNoDevice".to_owned()) }
+    }
+
+    fn chosen(wanted: Provider, device: Provider) -> (Provider, Chosen) {
+        (device, Chosen { wanted, device })
     }
 
     #[test]
     fn a_gpu_that_works_serves() {
-        for device in [Device::Auto, Device::Cuda] {
+        for (device, wanted) in
+            [(Device::Auto, Provider::Cuda), (Device::Cuda, Provider::Cuda), (Device::TensorRt, Provider::TensorRt)]
+        {
             let served = choose(&config(device, MissingGpu::Refuse), true, Ok).unwrap();
-            assert_eq!(served, Ok((Provider::Cuda, "cuda")));
+            assert_eq!(served.unwrap(), chosen(wanted, wanted));
         }
     }
 
     #[test]
     fn a_gpu_that_fails_is_replaced_or_refused_as_configured() {
-        for device in [Device::Auto, Device::Cuda] {
+        for (device, wanted) in
+            [(Device::Auto, Provider::Cuda), (Device::Cuda, Provider::Cuda), (Device::TensorRt, Provider::TensorRt)]
+        {
             let served = choose(&config(device, MissingGpu::Cpu), true, no_gpu).unwrap();
-            assert_eq!(served, Ok((Provider::Cpu, "cpu")));
+            assert_eq!(served.unwrap(), chosen(wanted, Provider::Cpu));
             let refused = choose(&config(device, MissingGpu::Refuse), true, no_gpu).unwrap_err();
-            assert!(refused.to_string().contains("cudaErrorNoDevice"), "{refused}");
+            assert!(refused.to_string().contains("cuda: cudaErrorNoDevice"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn cuda_serves_where_tensorrt_cannot() {
+        let no_tensorrt = |provider| match provider {
+            Provider::TensorRt => Err("libnvinfer.so.10: cannot open shared object file".to_owned()),
+            other => Ok(other),
+        };
+        for missing in [MissingGpu::Cpu, MissingGpu::Refuse] {
+            let served = choose(&config(Device::TensorRt, missing), true, no_tensorrt).unwrap();
+            assert_eq!(served.unwrap(), chosen(Provider::TensorRt, Provider::Cuda));
         }
     }
 
@@ -318,7 +377,7 @@ mod tests {
         };
         for (device, built_in) in [(Device::Cpu, true), (Device::Auto, false)] {
             let served = choose(&config(device, MissingGpu::Refuse), built_in, fails_on_cuda).unwrap();
-            assert_eq!(served, Ok((Provider::Cpu, "cpu")));
+            assert_eq!(served.unwrap(), chosen(Provider::Cpu, Provider::Cpu));
         }
     }
 

@@ -44,6 +44,16 @@ pub(super) struct Weights {
     pub(super) precision: Precision,
 }
 
+/// `gpu.json`: the form of the weights that a GPU serves, made from those of the manifest by `make models-gpu`.
+#[derive(Debug, Deserialize)]
+pub(super) struct GpuForm {
+    /// SHA-256 of the weights that it was made from.
+    of: String,
+    pub(super) weights: Weights,
+    /// What it says itself: it is near to the weights that it was made from, not equal.
+    pub(super) self_test: Vec<SelfTest>,
+}
+
 /// How weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -188,6 +198,38 @@ impl Manifest {
         let labels: BTreeSet<String> = self.labels().iter().map(ToString::to_string).collect();
         let unknown = self.self_test.iter().flat_map(|case| case.scores.keys()).find(|name| !labels.contains(*name));
         unknown.map_or(Ok(()), |name| Err(format!("self_test names {name:?}, which no head has")))
+    }
+}
+
+impl GpuForm {
+    /// The file's name within a model folder.
+    pub(super) const NAME: &str = "gpu.json";
+
+    /// Reads and checks `dir/gpu.json`; none where there is no such file.
+    pub(super) fn read(dir: &Path, manifest: &Manifest) -> Result<Option<Self>, LoadError> {
+        let path = dir.join(Self::NAME);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(LoadError::Read { path, source }),
+        };
+        let wrong = |reason: String| LoadError::Manifest { path: path.clone(), reason };
+        let form: Self = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+        form.check(manifest).map_err(wrong)?;
+        Ok(Some(form))
+    }
+
+    fn check(&self, manifest: &Manifest) -> Result<(), String> {
+        if !self.of.eq_ignore_ascii_case(&manifest.files.weights.asset.sha256) {
+            return Err("it was made from other weights than the manifest's; run `make models-gpu` again".to_owned());
+        }
+        if self.weights.precision == Precision::Int8 {
+            return Err("int8 weights are for CPUs: expected fp16 or fp32".to_owned());
+        }
+        if self.self_test.iter().all(|case| case.scores.is_empty()) {
+            return Err("self_test compares no score".to_owned());
+        }
+        self.weights.asset.check()
     }
 }
 

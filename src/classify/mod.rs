@@ -25,6 +25,7 @@ mod models;
 mod onnx;
 mod remote;
 mod runtime;
+mod shapes;
 mod sieve;
 mod tokens;
 mod windows;

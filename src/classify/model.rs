@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use ort::environment::Environment;
-use ort::ep::{CUDA, ExecutionProvider};
+use ort::ep::{CUDA, ExecutionProvider, TensorRT};
 use ort::session::Session;
 use ort::value::{TensorElementType, TensorRef, ValueType};
 
 use super::backend::{Backend, BackendError};
 use super::manifest::{Activation, Head, Precision};
+use super::shapes::Shapes;
 use super::tokens::Tokens;
 use super::windows::Frame;
 
@@ -27,6 +28,18 @@ pub(super) struct Model {
 pub(super) enum Provider {
     Cpu,
     Cuda,
+    TensorRt,
+}
+
+impl Provider {
+    /// The word in metrics and on the status page.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::TensorRt => "tensorrt",
+        }
+    }
 }
 
 /// One session and its buffers, owned by one worker.
@@ -36,6 +49,8 @@ pub(super) struct OnnxBackend {
     heads: Arc<[Head]>,
     frame: Frame,
     max_batch: usize,
+    /// What runs are padded to, where they are batched.
+    shapes: Option<Shapes>,
     ids: Vec<i64>,
     mask: Vec<i64>,
 }
@@ -47,24 +62,30 @@ const MASK: &str = "attention_mask";
 const GPU_BATCH: usize = 256;
 
 impl Model {
-    /// A session made from the verified bytes, with inputs and outputs as the heads say, run once at full length.
+    /// A session made from the verified bytes, with inputs and outputs as the heads say, run once at full length, or in
+    /// every shape that it will see.
     pub(super) fn session(&self, environment: &Environment, provider: Provider) -> Result<OnnxBackend, String> {
-        let session = open(environment, &self.weights, provider).map_err(|error| error.to_string())?;
+        // On a CPU padding costs more than batching gains, and int8 rows are not independent of each other.
+        let batches = provider != Provider::Cpu && self.precision != Precision::Int8;
+        let shapes = batches.then(|| Shapes::new(self.frame.tokens, GPU_BATCH));
+        let session = open(environment, &self.weights, provider, shapes).map_err(|error| error.to_string())?;
         check_inputs(&session)?;
         self.heads.iter().try_for_each(|head| check_output(&session, head))?;
-        // On a CPU padding costs more than batching gains, and int8 rows are not independent of each other.
-        let batches = provider == Provider::Cuda && self.precision != Precision::Int8;
         let mut backend = OnnxBackend {
             session,
             tokens: Arc::clone(&self.tokens),
             heads: Arc::clone(&self.heads),
             frame: self.frame,
             max_batch: if batches { GPU_BATCH } else { 1 },
+            shapes,
             ids: Vec::new(),
             mask: Vec::new(),
         };
-        let longest = vec![self.frame.first; self.frame.tokens];
-        backend.infer(&[longest]).map_err(|error| error.to_string())?;
+        let warm_up: Vec<_> = shapes.map_or_else(|| vec![[1, self.frame.tokens]], |shapes| shapes.all().collect());
+        for [windows, length] in warm_up {
+            let windows = vec![vec![self.frame.first; length]; windows];
+            backend.infer(&windows).map_err(|error| error.to_string())?;
+        }
         Ok(backend)
     }
 }
@@ -74,7 +95,7 @@ pub(super) fn cuda_is_built_in() -> bool {
     CUDA::is_available().unwrap_or(false)
 }
 
-fn open(environment: &Environment, weights: &[u8], provider: Provider) -> ort::Result<Session> {
+fn open(environment: &Environment, weights: &[u8], provider: Provider, shapes: Option<Shapes>) -> ort::Result<Session> {
     // One thread a session and as many sessions as workers: without batching, nothing is faster, and no pool spins
     // beside the proxy (20 ms between requests: 29 ms CPU time a request with spinning, 8 ms without).
     let builder = Session::builder(environment)?
@@ -87,8 +108,27 @@ fn open(environment: &Environment, weights: &[u8], provider: Provider) -> ort::R
     let mut builder = match provider {
         Provider::Cpu => builder,
         Provider::Cuda => builder.with_execution_providers([CUDA::default().build().error_on_failure()])?,
+        // What TensorRT leaves over is CUDA's; both must be there, or it is no such device.
+        Provider::TensorRt => builder.with_execution_providers([
+            tensorrt(shapes).build().error_on_failure(),
+            CUDA::default().build().error_on_failure(),
+        ])?,
     };
     builder.commit_from_memory(weights)
+}
+
+/// One engine for all shapes from the smallest to the largest.
+fn tensorrt(shapes: Option<Shapes>) -> TensorRT {
+    let provider = TensorRT::default().with_fp16(true);
+    let all: Vec<[usize; 2]> = shapes.into_iter().flat_map(Shapes::all).collect();
+    let ([Some(least), Some(most)], usual) = ([all.first(), all.last()], all.get(all.len() / 2)) else {
+        return provider;
+    };
+    let profile = |[windows, length]: [usize; 2]| format!("{IDS}:{windows}x{length},{MASK}:{windows}x{length}");
+    provider
+        .with_profile_min_shapes(profile(*least))
+        .with_profile_opt_shapes(profile(*usual.unwrap_or(most)))
+        .with_profile_max_shapes(profile(*most))
 }
 
 fn check_inputs(session: &Session) -> Result<(), String> {
@@ -135,11 +175,18 @@ impl Backend for OnnxBackend {
 
     fn infer(&mut self, windows: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, BackendError> {
         let length = windows.iter().map(Vec::len).max().unwrap_or(0);
-        self.pad(windows, length);
-        let shape = [windows.len(), length];
-        run(&mut self.session, &self.heads, (&self.ids, &self.mask), shape)
+        let shape = self.shapes.map_or([windows.len(), length], |shapes| shapes.fit(windows.len(), length));
+        self.pad(windows, shape);
+        let mut rows = run(&mut self.session, &self.heads, (&self.ids, &self.mask), shape)
             .map_err(|error| BackendError(error.to_string()))?
-            .ok_or_else(|| BackendError("wrong shape: an output has not one row a window".to_owned()))
+            .ok_or_else(|| BackendError("wrong shape: an output has not one row a window".to_owned()))?;
+        rows.truncate(windows.len());
+        Ok(rows)
+    }
+
+    fn padded(&self, windows: usize, longest: usize) -> usize {
+        let [rows, length] = self.shapes.map_or([windows, longest], |shapes| shapes.fit(windows, longest));
+        rows * length
     }
 
     fn max_batch(&self) -> usize {
@@ -148,10 +195,11 @@ impl Backend for OnnxBackend {
 }
 
 impl OnnxBackend {
-    fn pad(&mut self, windows: &[Vec<u32>], length: usize) {
+    /// Rows beyond the windows repeat the first of them: a row without a single token has no mean.
+    fn pad(&mut self, windows: &[Vec<u32>], [rows, length]: [usize; 2]) {
         self.ids.clear();
         self.mask.clear();
-        for window in windows {
+        for window in windows.iter().chain(windows.first().into_iter().cycle()).take(rows) {
             self.ids.extend(window.iter().map(|id| i64::from(*id)));
             self.mask.extend(window.iter().map(|_| 1));
             let row = self.ids.len() + length - window.len();

@@ -162,6 +162,7 @@ pub struct Metrics {
     model_batch_size: HistogramVec,
     model_batch_tokens: HistogramVec,
     model_info: GaugeVec,
+    model_fallback: IntGaugeVec,
     stream_hold: HistogramVec,
     stream_held_bytes: IntGaugeVec,
     stream_terminations: IntCounterVec,
@@ -375,6 +376,12 @@ impl Metrics {
                 "wardline_classifier_info",
                 "Loaded models and the device that serves them; the value is always 1.",
                 &["model", "revision", "device"],
+            )?,
+            model_fallback: int_gauges(
+                r,
+                "wardline_classifier_fallback",
+                "1 where a model is not served by the device that was wanted for it, but by a slower one.",
+                &["model", "wanted"],
             )?,
             stream_hold: hist(
                 r,
@@ -725,6 +732,11 @@ impl Metrics {
     /// A classifier's server was asked; `up` if it answered.
     pub fn classifier_server(&self, model: &str, up: bool) {
         self.model_server.with_label_values(&[model]).set(i64::from(up));
+    }
+
+    /// Whether a model had to fall back from the device that was wanted for it (`cpu`, `cuda`, `tensorrt`).
+    pub fn classifier_falls_back(&self, model: &str, wanted: &str, falls_back: bool) {
+        self.model_fallback.with_label_values(&[model, wanted]).set(falls_back.into());
     }
 
     /// The series of one loaded model on one device (`cpu`, `cuda`, `tensorrt`).

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod calibrate;
+mod cascade;
 mod census;
 mod dialects;
 mod endings;

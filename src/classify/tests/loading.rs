@@ -81,6 +81,51 @@ fn a_gpu_that_was_asked_for_serves_or_is_said_to_be_missing() {
 }
 
 #[test]
+fn a_gpu_needs_a_form_of_the_model_that_is_made_for_it() {
+    let dir = folder(&Graph::default(), |_| {});
+    let manifest: Value = serde_json::from_slice(&fs::read(dir.path().join("manifest.json")).unwrap()).unwrap();
+    let refused = |form: Option<Value>| {
+        if let Some(form) = form {
+            fs::write(dir.path().join("gpu.json"), form.to_string()).unwrap();
+        }
+        let config = Config { device: Device::TensorRt, on_missing_gpu: MissingGpu::Refuse, ..config(dir.path()) };
+        Classifier::load(&config, &Metrics::new().unwrap()).map_or_else(|error| error.to_string(), |_| String::new())
+    };
+    let told = refused(None);
+    assert!(told.contains("gpu.json: there is no such file; `make models-gpu`"), "{told}");
+    let mut weights = asset(&dir.path().join("gpu.onnx"), &Graph::default().bytes());
+    weights["precision"] = json!("fp16");
+    let form =
+        json!({"of": manifest["files"]["weights"]["sha256"], "weights": weights, "self_test": manifest["self_test"]});
+    let with = |edit: fn(&mut Value)| {
+        let mut form = form.clone();
+        edit(&mut form);
+        refused(Some(form))
+    };
+    for (told, expected) in [
+        (with(|form| form["of"] = json!("00")), "made from other weights"),
+        (with(|form| form["weights"]["precision"] = json!("int8")), "int8 weights are for CPUs"),
+        (with(|form| form["self_test"] = json!([])), "self_test compares no score"),
+        (with(|form| form["weights"]["path"] = json!("../gpu.onnx")), "leads out of the model's folder"),
+        (with(|form| form["weights"]["bytes"] = json!(7)), "size in bytes"),
+    ] {
+        assert!(told.contains("tensorrt: ") && told.contains("cuda: ") && told.contains(expected), "{told}");
+    }
+}
+
+#[test]
+fn a_fall_back_is_in_the_metrics() {
+    let dir = folder(&Graph::default(), |_| {});
+    for (device, series) in [(Device::Cuda, "wanted=\"cuda\"} 1"), (Device::Cpu, "wanted=\"cpu\"} 0")] {
+        let metrics = Metrics::new().unwrap();
+        let classifier = Classifier::load(&Config { device, ..config(dir.path()) }, &metrics).unwrap();
+        let page = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert_eq!(classifier.device(), "cpu", "there is no form for a GPU");
+        assert!(page.contains(&format!("wardline_classifier_fallback{{model=\"fixture\",{series}\n")), "{page}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let dir = folder(&Graph::default(), |_| {});
     for name in ["tokenizer.json", "model.onnx", "manifest.json"] {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use wardline::api::Dialect;
-use wardline::classify::{Classifier, LoadError, Models, Remote};
+use wardline::classify::{self, Classifier, LoadError, Models, Remote};
 use wardline::gateway::{self, Content, Gateway, RolloutConfig, Rollouts};
 use wardline::guard::{self, Guards, PatternSet};
 use wardline::pairs::{self, Feedback, Seal, Spool};
@@ -65,6 +65,8 @@ pub(crate) struct Setup {
     pub(crate) rollout_memory: usize,
     pub(crate) tenants: policy::Tenants,
     pub(crate) feedback: Option<pairs::feedback::Config>,
+    /// The shipped model with these settings, in place of the scripted classifier.
+    pub(crate) model: Option<classify::Config>,
     /// Classifiers on servers, beside the scripted one.
     pub(crate) servers: Vec<(String, Remote)>,
     /// Texts that the scripted classifier takes at a time.
@@ -88,6 +90,7 @@ impl Setup {
             rollout_memory: Rollouts::MEMORY,
             tenants: policy::Tenants::default(),
             feedback: None,
+            model: None,
             servers: Vec::new(),
             places: 512,
         }
@@ -121,7 +124,10 @@ impl Running {
         let metrics = Arc::new(Metrics::new().unwrap());
         let gate = Arc::new(classifier::Gate::default());
         let first = Generation { revision: "none".to_owned(), ..Generation::default() };
-        let mut classifiers = vec![classifier::scripted(&metrics, &gate, setup.places, &first)];
+        let mut classifiers = vec![match &setup.model {
+            Some(config) => Classifier::load(config, &metrics).unwrap(),
+            None => classifier::scripted(&metrics, &gate, setup.places, &first),
+        }];
         for (name, server) in setup.servers.clone() {
             classifiers.push(remote(name, server, &metrics).await.unwrap());
         }
