@@ -8,7 +8,7 @@ mod upstream;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, oneshot};
@@ -107,20 +107,26 @@ pub(crate) struct Running {
     dir: tempfile::TempDir,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<bool>,
+
+    /// Writes the policies below a directory.
+    fn written_to(&self, dir: &Path) -> PathBuf {
+        let policies = dir.join("policies");
+        std::fs::create_dir(&policies).unwrap();
+        std::fs::write(policies.join("test.yaml"), &self.policy).unwrap();
+        for (name, text) in &self.others {
+            let file = policies.join(format!("{name}.yaml"));
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        }
+        policies
+    }
 }
 
 impl Running {
     /// Starts a gateway in front of `upstream`, for both dialects.
     pub(crate) async fn start(setup: Setup, upstream: SocketAddr) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let policies = dir.path().join("policies");
-        std::fs::create_dir(&policies).unwrap();
-        std::fs::write(policies.join("test.yaml"), &setup.policy).unwrap();
-        for (name, text) in &setup.others {
-            let file = policies.join(format!("{name}.yaml"));
-            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(file, text).unwrap();
-        }
+        let policies = setup.written_to(dir.path());
         let metrics = Arc::new(Metrics::new().unwrap());
         let gate = Arc::new(classifier::Gate::default());
         let first = Generation { revision: "none".to_owned(), ..Generation::default() };
