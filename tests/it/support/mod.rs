@@ -107,7 +107,9 @@ pub(crate) struct Running {
     dir: tempfile::TempDir,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<bool>,
+}
 
+impl Setup {
     /// Writes the policies below a directory.
     fn written_to(&self, dir: &Path) -> PathBuf {
         let policies = dir.join("policies");
