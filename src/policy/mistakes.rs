@@ -1,6 +1,7 @@
 //! What the checks say to the mistakes that people make: place, key and words.
 
 mod conditions;
+mod streams;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -309,19 +310,6 @@ fn combinations_that_cannot_work() {
             &["patterns[0].regex: not a regular expression: unclosed group", "character 5"],
         ),
         ("'TCK-\\d{6}'", "'\\d*'", "29:39", &["matches the empty text"]),
-        (
-            "window_chars: 400",
-            "window_chars: 100, overlap_chars: 200",
-            "33:45",
-            &["expected a number from 0 to 100, found 200"],
-        ),
-        (
-            "window_chars: 400",
-            "window_chars: 400, max_window_chars: 200",
-            "33:48",
-            &["expected a number from 400 to 65536, found 200"],
-        ),
-        ("window_chars: 400", "window_chars: 400, prompt_chars: 9000", "33:44", &["found 9000"]),
     ]);
 }
 
