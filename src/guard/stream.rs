@@ -10,22 +10,23 @@
 //! redaction, so that the stream keeps the upstream's own frame, ids, ends and usage.
 
 mod joined;
+mod lane;
 mod splice;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::judge::{self, Failure, Finding, Guards, Stage, Subject};
 use super::normalise::characters_only;
 use super::occasion::Occasion;
-use super::pattern::{PatternSet, Settled};
+use super::pattern::Settled;
 use super::whole::Cleared;
-use super::window::{Shape, Window};
 use crate::api::{Channel, Close, Dialect, Event, Lane, Origin, Transcript, Usage};
 use crate::policy::{Action, OnStream};
+use lane::{Fate, LaneState, origin};
 pub use splice::{Objection, Unspliceable};
 use splice::{content, criticises, on_stream};
 
@@ -87,38 +88,6 @@ pub struct StreamGuard {
     teller: Option<Teller>,
     /// What classifiers see before each window: the end of what the user said last, where the policy wants that.
     prompt: String,
-}
-
-#[derive(Debug)]
-struct LaneState {
-    window: Window,
-    /// When the oldest text without a verdict came.
-    since: Option<Instant>,
-    closed: bool,
-    /// Judged only when complete.
-    whole: bool,
-    /// Each delta is a text for itself, complete when it comes.
-    apart: bool,
-    /// All text so far, where the dialect repeats it.
-    repeated: Option<String>,
-    /// Positions in the lane to replace, in order.
-    redactions: Vec<(Range<usize>, String)>,
-    /// Everything that came, where it is remembered.
-    said: String,
-    /// Position up to which events have left.
-    sent: usize,
-    fate: Fate,
-}
-
-/// What becomes of a lane's text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Fate {
-    /// It is judged, and goes.
-    Judged,
-    /// It is to be replaced: judging the rest of it is of no use.
-    Condemned,
-    /// A revision stands in it; what is told of that, as JSON.
-    Spliced(Option<Vec<u8>>),
 }
 
 #[derive(Debug)]
@@ -456,76 +425,6 @@ impl StreamGuard {
     }
 }
 
-impl LaneState {
-    /// `whole` for a lane of a stream that is held, `repeats` in a dialect that repeats its texts.
-    fn new(lane: Lane, occasion: &Occasion, whole: bool, repeats: bool) -> Self {
-        Self {
-            window: Window::new(shape(occasion, lane.channel)),
-            since: None,
-            closed: false,
-            whole: whole || matches!(lane.channel, Channel::ToolArgs(_)),
-            apart: lane.channel == Channel::Other,
-            repeated: repeats.then(String::new),
-            redactions: Vec::new(),
-            said: String::new(),
-            sent: 0,
-            fate: Fate::Judged,
-        }
-    }
-
-    /// Takes a delta's text and says where in the lane it stands.
-    fn push(&mut self, text: &str, now: Instant) -> Range<usize> {
-        let start = self.window.end();
-        let end = self.window.push(text);
-        if let Some(said) = &mut self.repeated {
-            said.push_str(text);
-        }
-        if end > start {
-            self.since.get_or_insert(now);
-            // A lane that was closed goes on: a further block of text, or the next call under the same index.
-            self.closed = self.apart;
-        }
-        if self.apart {
-            self.window.push("\n");
-        }
-        start..end
-    }
-
-    /// Takes a text that should repeat what the lane has, and says where it stands there. What it has more is new text;
-    /// one that is another text altogether is judged as such.
-    fn copy(&mut self, text: &str, now: Instant) -> Range<usize> {
-        let said = self.repeated.as_deref().unwrap_or_default();
-        if said.ends_with(text) {
-            return said.len() - text.len()..said.len();
-        }
-        if said.starts_with(text) {
-            return 0..text.len();
-        }
-        if let Some(more) = text.strip_prefix(said) {
-            let more = more.to_owned();
-            return 0..self.push(&more, now).end;
-        }
-        self.push("\n", now);
-        self.push(text, now)
-    }
-
-    fn due(&self, now: Instant) -> bool {
-        if self.fate == Fate::Condemned {
-            return false;
-        }
-        if self.closed {
-            return self.window.unjudged() || self.window.held() > 0;
-        }
-        let waited = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        !self.whole && self.window.due(waited)
-    }
-
-    fn release(&mut self, safe: usize, calm: bool) {
-        self.window.release(safe, calm);
-        self.since = None;
-    }
-}
-
 /// A delta's text after the lane's replacements, if any of them touches it. A replacement that spans several deltas
 /// stands in the first of them.
 fn replaced(text: &str, span: &Range<usize>, redactions: &[(Range<usize>, String)]) -> Option<String> {
@@ -582,29 +481,6 @@ fn safe(occasion: &Occasion, (origin, length): (Origin, usize), text: &str, from
 fn over_escape(text: &str, range: Range<usize>) -> Range<usize> {
     let backslashes = text.as_bytes()[..range.start].iter().rev().take_while(|byte| **byte == b'\\').count();
     range.start - backslashes % 2..range.end
-}
-
-fn origin(channel: Channel) -> Origin {
-    match channel {
-        Channel::Content | Channel::Refusal => Origin::Output,
-        Channel::Reasoning | Channel::Summary => Origin::Reasoning,
-        Channel::ToolArgs(_) => Origin::ToolArgs,
-        Channel::Other => Origin::Other,
-    }
-}
-
-/// Without a classifier there is nothing to gather text for: recognisers look at each piece as it comes.
-fn shape(occasion: &Occasion, channel: Channel) -> Shape {
-    let settings = &occasion.view().policy.stream;
-    let bytes = |chars: u32| usize::try_from(chars).unwrap_or(usize::MAX);
-    let gathers = occasion.classifies(Stage::Output, origin(channel));
-    Shape {
-        first: if gathers { bytes(settings.first_window_chars) } else { 1 },
-        later: if gathers { bytes(settings.window_chars) } else { 1 },
-        most: if gathers { bytes(settings.max_window_chars) } else { 1 },
-        context: bytes(settings.overlap_chars).max(PatternSet::CONTEXT),
-        hold: settings.hold,
-    }
 }
 
 #[cfg(test)]

@@ -311,7 +311,7 @@ impl Running {
 }
 
 /// A certificate for `localhost` that is its own authority, in files.
-pub(crate) fn certificate(dir: &std::path::Path) -> (server::TlsConfig, rustls::pki_types::CertificateDer<'static>) {
+pub(crate) fn certificate(dir: &Path) -> (server::TlsConfig, rustls::pki_types::CertificateDer<'static>) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
     std::fs::write(&cert, made.cert.pem()).unwrap();
