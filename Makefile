@@ -81,8 +81,8 @@ DATA ?= $(error say where the rows are: make $@ DATA=/path/to/data)
 WORK ?= $(CURDIR)/.venv/models-work
 PY := $(CURDIR)/.venv/models/bin/python
 # Threads that wait for work without spinning: tenfold faster where other work shares the cores.
-models models-next models-eval: export OMP_WAIT_POLICY := passive
-models models-next models-eval: export GOMP_SPINCOUNT := 0
+models models-next models-eval sieve: export OMP_WAIT_POLICY := passive
+models models-next models-eval sieve: export GOMP_SPINCOUNT := 0
 
 models-venv: ## The training environment, pinned (about 6 GB)
 	@[ -x $(PY) ] || python3.11 -m venv .venv/models
@@ -106,10 +106,11 @@ models: models-venv ## Train, export and measure the present weights: make model
 sieve: models-venv ## Train the cheap first stage: make sieve DATA=DIR (4 minutes); needs no weights
 	cd models && $(PY) sieve.py --data $(DATA) --out guard
 
-models-next: models-venv ## Train and export what comes after the present weights, into WORK: make models-next DATA=DIR
-	cd models && $(PY) train.py --data $(DATA) --work $(WORK)/stage4 --init guard/model.int8.onnx \
-	  --rate 1.5e-4 --head-rate 5e-4 --seed 12 --examples 170000 --minutes 58
-	cd models && $(PY) export.py --data $(DATA) --work $(WORK)/stage4 --out $(WORK)/guard --cap 300
+models-next: models-venv ## Train on from the present weights, average with them, export into WORK: make models-next DATA=DIR
+	cd models && $(PY) train.py --data $(DATA) --work $(WORK)/next --init guard/model.int8.onnx \
+	  --rate 1.5e-4 --head-rate 5e-4 --seed 13 --examples 170000 --minutes 58
+	cd models && $(PY) soup.py --data $(DATA) --first guard/model.int8.onnx --second $(WORK)/next --out $(WORK)/soup
+	cd models && $(PY) export.py --data $(DATA) --work $(WORK)/soup --out $(WORK)/guard --cap 300
 
 models-eval: models-venv ## Measure the committed weights: make models-eval DATA=DIR (about 2 minutes)
 	cd models && $(PY) evaluate.py --data $(DATA) --model guard

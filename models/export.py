@@ -15,6 +15,7 @@ import random
 import shutil
 import tempfile
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,9 @@ def validation(data: Path, seed: int, per_group: int = 60, cap: int = 500) -> li
     for pool in (pool for name, pool in mixture.pools.items() if not name.startswith("scarce/")):
         out += rng.sample(pool, min(cap, len(pool)))
     out += mixture.generated(per_group)
-    # Enough tool results and answers for thresholds of their own.
-    out += [e for name in ("gen/documents", "gen/answers") for _ in range(4 * per_group) if (e := mixture.draw(name)) is not None]
+    # Enough tool results and answers for thresholds of their own, and enough dangerous words in an everyday sense for the limit on them.
+    more = ("gen/documents", "gen/answers", *sorted(cal.EVERYDAY_SENSE))
+    out += [e for name in more for _ in range(4 * per_group) if (e := mixture.draw(name)) is not None]
     return list({(e.text, e.group): e for e in out}.values())
 
 
@@ -79,26 +81,49 @@ def torch_logits(model: Guard, texts: list[str], tokenizer: Any, first: list[int
     return [(np.stack([a for a, _ in g]), np.stack([h for _, h in g])) for g in grouped]
 
 
-def fold_calibration(model: Guard, examples: list[Example], logits: list[tuple[Array, Array]]) -> dict[str, Any]:
-    """Fit temperature, scales and shifts on val and write them into the last linear layers."""
+@dataclass(frozen=True)
+class Calibration:
+    """What turns raw logits into probabilities that hold on val: a scale and shifts for the attack head, a line for each harm label."""
+
+    scale: float
+    shift: Array
+    harm: tuple[tuple[float, float], ...]
+
+    def of(self, pair: tuple[Array, Array]) -> tuple[Array, Array]:
+        """Calibrated logits of one text's windows."""
+        line = np.array(self.harm)
+        return pair[0] * self.scale + self.shift, pair[1] * line[:, 0] + line[:, 1]
+
+    def fold(self, model: Guard) -> None:
+        """Write it into the last linear layers."""
+        with torch.no_grad():
+            model.prompt_attack.weight.mul_(self.scale)
+            model.prompt_attack.bias.mul_(self.scale).add_(torch.tensor(self.shift, dtype=torch.float32))
+            for j, (a, b) in enumerate(self.harm):
+                model.harm.weight[j].mul_(a)
+                model.harm.bias[j].mul_(a).add_(b)
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest."""
+        found: dict[str, Any] = {"prompt_attack": {"scale": round(self.scale, 4), "shift": [round(float(s), 4) for s in self.shift]}}
+        for name, (a, b) in zip(CATEGORIES, self.harm, strict=True):
+            found[f"harm.{name}"] = {"scale": round(a, 4), "shift": round(b, 4)}
+        return found
+
+
+def calibrated(examples: list[Example], logits: list[tuple[Array, Array]]) -> Calibration:
+    """Fit temperature, scales and shifts on val, sources weighed by the root of their size."""
     rows = [i for i, e in enumerate(examples) if e.attack >= 0]
     weight = cal.balance([examples[i].group for i in rows]) * np.array([examples[i].attack_weight for i in rows])
     scale, shift = cal.fit_attack(
         np.stack([cal.strongest(logits[i][0]) for i in rows]), np.array([examples[i].attack for i in rows]), weight
     )
-    with torch.no_grad():
-        model.prompt_attack.weight.mul_(scale)
-        model.prompt_attack.bias.mul_(scale).add_(torch.tensor(shift, dtype=torch.float32))
-    facts: dict[str, Any] = {"prompt_attack": {"scale": round(scale, 4), "shift": [round(float(s), 4) for s in shift]}}
-    for j, name in enumerate(CATEGORIES):
+    lines = []
+    for j in range(len(CATEGORIES)):
         rows = [i for i, e in enumerate(examples) if e.harm_weight[j] > 0]
         weight = cal.balance([examples[i].group for i in rows]) * np.array([examples[i].harm_weight[j] for i in rows])
-        a, b = cal.fit_platt(np.array([logits[i][1][:, j].max() for i in rows]), np.array([examples[i].harm[j] for i in rows]), weight)
-        with torch.no_grad():
-            model.harm.weight[j].mul_(a)
-            model.harm.bias[j].mul_(a).add_(b)
-        facts[f"harm.{name}"] = {"scale": round(a, 4), "shift": round(b, 4)}
-    return facts
+        lines.append(cal.fit_platt(np.array([logits[i][1][:, j].max() for i in rows]), np.array([examples[i].harm[j] for i in rows]), weight))
+    return Calibration(scale, shift, tuple(lines))
 
 
 def write_onnx(model: Guard, folder: Path) -> tuple[Path, Path]:
@@ -161,23 +186,23 @@ def check(path: Path) -> None:
 
 
 def thresholds(examples: list[Example], scores: Array) -> dict[str, dict[str, dict[str, float]]]:
-    """Thresholds at 0.5 % and 1 % false positives on val, rounded up (a score at the threshold is flagged)."""
+    """Thresholds at 0.5 % and 1 % false positives on val, look-alikes limited, rounded up (a score at the threshold is flagged)."""
 
     def up(value: float) -> float:
         return float(np.ceil(min(value, 0.9998) * 1e4 + 1) / 1e4)
 
-    ordinary = [i for i, e in enumerate(examples) if cal.benign_for_attack(e)]
-    benign, share = scores[ordinary], cal.population([examples[i] for i in ordinary], "attack")
     made: dict[str, dict[str, dict[str, float]]] = {"prompt_attack": {}, "harm": {}}
+    ordinary = [i for i, e in enumerate(examples) if cal.benign_for_attack(e)]
+    benign = [examples[i] for i in ordinary]
     for name in ("injection", "jailbreak", "attack"):
-        column = benign[:, LABELS.index(f"prompt_attack.{name}")]
-        made["prompt_attack"][name] = {k: up(max(cal.FLOOR, cal.quantile_threshold(column, r, share))) for k, r in cal.RATES.items()}
+        column = scores[ordinary][:, [LABELS.index(f"prompt_attack.{name}")]]
+        made["prompt_attack"][name] = {key: up(float(cal.limited(benign, column, "attack", key)[0])) for key in cal.RATES}
     keep = [i for i, e in enumerate(examples) if cal.benign_for_harm(e)]
-    harmless = scores[keep, LABELS.index("harm.hate") :]
-    weight = cal.population([examples[i] for i in keep], "harm")
-    for key, rate in cal.RATES.items():
-        for name, value in zip(CATEGORIES, cal.shared_thresholds(harmless, rate, weight), strict=True):
-            made["harm"].setdefault(name, {})[key] = up(value)
+    harmless = [examples[i] for i in keep]
+    for key in cal.RATES:
+        cuts = cal.limited(harmless, scores[keep, LABELS.index("harm.hate") :], "harm", key)
+        for name, value in zip(CATEGORIES, cuts, strict=True):
+            made["harm"].setdefault(name, {})[key] = up(float(value))
     return made
 
 
@@ -235,11 +260,22 @@ def carry(path: Path, manifest: dict[str, Any]) -> None:
         manifest["files"] |= {k: v for k, v in earlier["files"].items() if k not in manifest["files"]}
 
 
+def thresholds_anew(folder: Path, examples: list[Example]) -> None:
+    """New thresholds and val figures for weights that stay; figures of benchmarks go, since they hold for the old thresholds."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    scores = Scorer(folder / "model.int8.onnx", folder / "tokenizer.json").scores([e.text for e in examples], "int8 on val")
+    manifest["thresholds"] = thresholds(examples, scores)
+    manifest["metrics"] = val_metrics(examples, scores, manifest["thresholds"])
+    path.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(json.dumps({"thresholds": manifest["thresholds"], "metrics": manifest["metrics"]}, indent=1))
+
+
 def main() -> None:
     """Parse the command line and export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True, help="folder with guard.pt and train.json")
+    parser.add_argument("--work", type=Path, help="folder with guard.pt and train.json; without it the weights of --out stay and only get thresholds anew")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shipped files")
     parser.add_argument("--seed", type=int, default=424242)
     parser.add_argument("--cap", type=int, default=500, help="val rows of one source")
@@ -249,6 +285,9 @@ def main() -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
 
+    if args.work is None:
+        thresholds_anew(args.out, validation(args.data, args.seed, args.per_group, args.cap))
+        return
     encoder = encoder_folder()
     tokenizer = plain_tokenizer(encoder / "tokenizer.json")
     model = Guard(encoder, attention="eager")
@@ -256,7 +295,8 @@ def main() -> None:
     model.eval()
     examples = validation(args.data, args.seed, args.per_group, args.cap)
     texts = [e.text for e in examples]
-    calibration = fold_calibration(model, examples, torch_logits(model, texts, tokenizer))
+    calibration = calibrated(examples, torch_logits(model, texts, tokenizer))
+    calibration.fold(model)
 
     args.work.mkdir(parents=True, exist_ok=True)
     _, int8 = write_onnx(model, args.work)
@@ -274,7 +314,7 @@ def main() -> None:
     }
     training = json.loads((args.work / "train.json").read_text())
     training |= {
-        "calibration": calibration, "export_seed": args.seed,
+        "calibration": calibration.facts(), "export_seed": args.seed,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
     }  # fmt: skip
     manifest = {

@@ -160,8 +160,8 @@ def quantised(model: Sieve) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     return np.clip(np.rint(weight / scale), -127, 127).astype(np.int8), scale
 
 
-def bounds(examples: list[Example], found: NDArray[np.float64], miss: float) -> tuple[list[float], list[dict[str, float]]]:
-    """For each head the score under which at most `miss` of the positives lie, sources weighed by the root of their size."""
+def bounds(examples: list[Example], found: NDArray[np.float64], misses: Sequence[float]) -> tuple[list[float], list[dict[str, float]]]:
+    """For each head the score under which at most its share `misses` of the positives lie, sources weighed by the root of their size."""
     limits, facts = [], []
     for h, head in enumerate(HEADS):
         truth = [targets(e) for e in examples]
@@ -169,7 +169,7 @@ def bounds(examples: list[Example], found: NDArray[np.float64], miss: float) -> 
         weight = cal.balance([examples[i].group for i in positive])
         order = np.argsort(found[positive, h])
         share = np.cumsum(weight[order]) / weight.sum()
-        limit = float(found[positive, h][order][int(np.searchsorted(share, miss, side="right"))])
+        limit = float(found[positive, h][order][int(np.searchsorted(share, misses[h], side="right"))])
         benign = [i for i, e in enumerate(examples) if (cal.benign_for_attack(e) if h == 0 else cal.benign_for_harm(e))]
         population = cal.population([examples[i] for i in benign], "attack" if h == 0 else "harm")
         facts.append({
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--examples", type=int, default=120_000)
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--miss", type=float, default=0.01)
+    parser.add_argument("--miss", type=float, nargs=2, default=(0.01, 0.002), metavar=("ATTACK", "HARM"), help="share of val's positives under the bound of each head")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -199,8 +199,8 @@ def main() -> None:
     val = Mixture(args.data, "val", args.seed)
     examples = val.rows() + val.generated(60)
     found = scores(weight, bias.astype(np.float64), [e.text for e in examples])
-    for miss in sorted({0.001, 0.002, 0.005, 0.01, 0.02, args.miss}):
-        print(miss, *bounds(examples, found, miss), flush=True)
+    for miss in (0.001, 0.002, 0.005, 0.01, 0.02):
+        print(miss, *bounds(examples, found, (miss, miss)), flush=True)
     limits, facts = bounds(examples, found, args.miss)
     data = MAGIC + struct.pack("<II", BITS, len(HEADS)) + scale.tobytes() + bias.tobytes() + steps.tobytes()
     path = args.out / "sieve.bin"
@@ -210,8 +210,8 @@ def main() -> None:
         "format": 1,
         "file": {"path": path.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
         "words": WORDS, "stride": STRIDE, "below": cal.FLOOR,
-        "heads": [{"name": n, "bound": round(x, 4), "val": f} for n, x, f in zip(HEADS, limits, facts, strict=True)],
-        "miss_rate": args.miss, "examples": args.examples, "epochs": args.epochs, "seed": args.seed,
+        "heads": [{"name": n, "bound": round(x, 4), "miss_rate": m, "val": f} for n, x, m, f in zip(HEADS, limits, args.miss, facts, strict=True)],
+        "examples": args.examples, "epochs": args.epochs, "seed": args.seed,
         "self_test": [{"text": t, "scores": [round(float(x), 4) for x in row]} for t, row in zip(SELF_TESTS, tests, strict=True)],
     }  # fmt: skip
     (args.out / "sieve.json").write_text(json.dumps(entry, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -29,6 +29,8 @@ pub struct Config {
     pub policies: policy::Config,
     /// The classifier; none where no policy needs one.
     pub classifier: Option<classify::Config>,
+    /// Classifiers on servers, by name.
+    pub classifiers: BTreeMap<String, classify::Remote>,
     /// Where preference pairs go; none where they are not kept.
     pub pairs: Option<pairs::Config>,
     /// Where cases of roll-outs go; none where they are only counted.
@@ -101,6 +103,9 @@ struct Written {
     tenants: policy::Tenants,
     /// The classifier; not needed where no policy has a classifier rule.
     classifier: Option<classify::Config>,
+    /// Classifiers on servers, by a name of your choice: a rule asks one as it asks a head of the classifier.
+    #[serde(default)]
+    classifiers: BTreeMap<String, classify::Remote>,
     /// Where before/after rows of revised answers go; by default they are not kept.
     pairs: Option<pairs::Config>,
     /// Where cases go in which an old and a new policy differ; by default they are only counted.
@@ -176,6 +181,9 @@ impl Config {
                 return senseless("upstreams", &reason);
             }
         }
+        if let Some(name) = written.classifiers.keys().find(|name| written.upstreams.contains_key(*name)) {
+            return senseless(&format!("classifiers.{name}"), "an upstream has this name; metrics tell both by theirs");
+        }
         if !["error", "warn", "info", "debug", "trace"].contains(&written.log.level.as_str()) {
             return senseless("log.level", "expected `error`, `warn`, `info`, `debug` or `trace`");
         }
@@ -222,6 +230,9 @@ impl Written {
         for upstream in self.upstreams.values_mut() {
             upstream.ca_file.iter_mut().for_each(based);
         }
+        for classifier in self.classifiers.values_mut() {
+            classifier.ca_file.iter_mut().for_each(based);
+        }
         let limits = self.limits;
         Config {
             file: file.to_owned(),
@@ -243,6 +254,7 @@ impl Written {
             upstreams: self.upstreams,
             policies: policy::Config { tenants: self.tenants, ..self.policies },
             classifier: self.classifier,
+            classifiers: self.classifiers,
             pairs: self.pairs,
             rollouts: self.rollouts,
             log: self.log,

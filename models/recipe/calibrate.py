@@ -84,13 +84,20 @@ CLOSE_TO_HARM = {
     *("gen/polite", "gen/self_harm_safe", "gen/sexual_safe", "gen/violence_safe", "gen/danger", "gen/contrast_ok"),
     *("gen/self_harm_calm", "gen/sexual_calm", "gen/violence_calm", "gen/harassment_calm", "gen/hate_calm"),
 }
+EVERYDAY_SENSE = {"gen/danger", "gen/contrast_ok"}
+"""Dangerous words in an everyday sense ("kill a process")."""
 CLOSE_TO_ATTACK = {"gen/trigger", "gen/near_miss", "gen/small_talk_close", "gen/documents_close", "gen/heap", "gen/appended_ok"}
-# What the thresholds take ordinary traffic to be made of. Contested posts and generated look-alikes are counted apart: a model tells generated
-# texts apart more easily, so that in one heap they would leave real posts their whole share of the alarms.
+# What the thresholds take ordinary traffic to be made of. Contested posts are counted apart: a model tells generated texts apart more easily,
+# so that in one heap they would leave real posts their whole share of the alarms.
 SHARES = {
-    "attack": {"real": 0.7, "generated": 0.2, "close": 0.1},
+    "attack": {"real": 0.75, "generated": 0.25, "close": 0.0},
     "harm": {"real": 0.6, "generated": 0.3, "contested": 0.05, "close": 0.05},
 }
+# Look-alikes have limits of their own beside the budget: no more of them may be flagged. They are as many as the recipe happens to write, and
+# a few held-out phrases make up most of them, so that as a share of traffic they would decide a threshold alone. The first numbers are those that
+# the recipe aims at on look-alikes of others (NotInject, XSTest); they were set before any threshold had been measured there.
+LOOK_ALIKES = {"attack": CLOSE_TO_ATTACK, "harm": EVERYDAY_SENSE}
+LOOK_ALIKE_LIMIT = {"attack": {"fpr_0.5": 0.10, "fpr_1": 0.20}, "harm": {"fpr_0.5": 0.05, "fpr_1": 0.10}}
 FLOOR = 0.25
 """No threshold below this calibrated probability, however quiet val is."""
 
@@ -123,6 +130,16 @@ def population(examples: Sequence[Example], head: str) -> Array:
     counts = Counter(names)
     whole = sum(SHARES[head][n] for n in counts)
     return np.array([SHARES[head][n] / whole / counts[n] for n in names])
+
+
+def limited(examples: Sequence[Example], scores: Array, head: str, key: str) -> Array:
+    """Thresholds of the columns of ``scores`` (benign texts): within the budget of ``key`` on ordinary traffic, and within the limit on look-alikes."""
+    cuts = shared_thresholds(scores, RATES[key], population(examples, head))
+    alike = np.array([e.group in LOOK_ALIKES[head] for e in examples])
+    if not alike.any():
+        return cuts
+    even = np.full(int(alike.sum()), 1.0 / alike.sum())
+    return np.maximum(cuts, shared_thresholds(scores[alike], LOOK_ALIKE_LIMIT[head][key], even))
 
 
 def quantile_threshold(scores: Array, rate: float, weight: Array | None = None) -> float:

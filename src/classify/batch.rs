@@ -357,7 +357,10 @@ fn answer(job: Job, result: Result<Scores, ScoreError>) {
 fn contained<T>(work: impl FnOnce() -> Result<T, BackendError>) -> Result<T, ScoreError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(BackendError(reason))) => Err(ScoreError::Failed(reason)),
+        Ok(Err(BackendError(reason))) => {
+            tracing::warn!(reason, "a classifier backend failed");
+            Err(ScoreError::Failed(reason))
+        }
         Err(_) => {
             tracing::error!("a classifier backend panicked; the texts in its hands are answered with an error");
             Err(ScoreError::WorkerLost)

@@ -116,12 +116,12 @@ impl Classifier {
         &self.shared.identity.revision
     }
 
-    /// What really serves: `cpu` or `cuda`.
+    /// What really serves: `cpu`, `cuda`, or `remote` for a server.
     pub fn device(&self) -> &'static str {
         self.shared.identity.device
     }
 
-    fn start(
+    pub(super) fn start(
         backends: Vec<Box<dyn Backend>>,
         labels: Vec<Label>,
         identity: Identity,

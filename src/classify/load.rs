@@ -100,6 +100,22 @@ pub enum LoadError {
         /// What it takes.
         expected: &'static str,
     },
+    /// A classifier on a server cannot serve.
+    #[error("{reason}")]
+    Remote {
+        /// Its name in the configuration.
+        name: String,
+        /// Which of its settings.
+        key: String,
+        /// What was wrong, and what was expected.
+        reason: String,
+    },
+    /// A policy could not tell two classifiers apart.
+    #[error("two classifiers have a head `{head}`; give the one on a server another name")]
+    SameHead {
+        /// The head's name.
+        head: String,
+    },
     /// No backends, or no labels to score.
     #[error("a classifier needs at least one backend and one label")]
     Empty,
@@ -115,6 +131,8 @@ impl LoadError {
             Self::Runtime { .. } => "classifier.runtime".to_owned(),
             Self::Gpu(_) => "classifier.device".to_owned(),
             Self::Setting { name, .. } => format!("classifier.{name}"),
+            Self::Remote { name, key, .. } => format!("classifiers.{name}.{key}"),
+            Self::SameHead { head } => format!("classifiers.{head}"),
             Self::Thread(_) => "classifier.threads".to_owned(),
             _ => "classifier.dir".to_owned(),
         }

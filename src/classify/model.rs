@@ -194,10 +194,7 @@ fn activate(head: &Head, logits: &[f32], row: &mut Vec<f32>) {
         Activation::Sigmoid => row.extend(logits.iter().map(|logit| sigmoid(*logit))),
         Activation::Softmax => {
             let start = row.len();
-            let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            row.extend(logits.iter().map(|logit| (logit - top).exp()));
-            let sum: f32 = row[start..].iter().sum();
-            row[start..].iter_mut().for_each(|score| *score /= sum);
+            row.extend(softmax(logits));
             let negative =
                 head.labels.iter().position(|label| head.any.is_some() && Some(label) == head.negative.as_ref());
             if let Some(negative) = negative {
@@ -207,7 +204,14 @@ fn activate(head: &Head, logits: &[f32], row: &mut Vec<f32>) {
     }
 }
 
-fn sigmoid(logit: f32) -> f32 {
+pub(super) fn softmax(logits: &[f32]) -> Vec<f32> {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let scores: Vec<f32> = logits.iter().map(|logit| (logit - top).exp()).collect();
+    let sum: f32 = scores.iter().sum();
+    scores.into_iter().map(|score| score / sum).collect()
+}
+
+pub(super) fn sigmoid(logit: f32) -> f32 {
     // `f32::exp` overflows to infinity, which gives the right limit, 0; an infinite logit itself is an error.
     if logit.is_finite() { 1.0 / (1.0 + (-logit).exp()) } else { f32::NAN }
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use super::Failed;
 use crate::api::Dialect;
-use crate::classify::{self, Classifier, Label};
+use crate::classify::{self, Classifier, Label, Models};
 use crate::config::Config;
 use crate::gateway::{Gateway, Rollouts};
 use crate::guard::{self, Armed, Guards, PatternSet, View};
@@ -13,6 +15,9 @@ use crate::pairs::{Feedback, Seal, Sinks, Spool};
 use crate::policy::{Known, KnownLabel, Makers, PolicyError, PolicyFile, Proof, Snapshot, Store, Test, Watch};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
+
+/// Looks up an environment variable.
+pub(super) type Variable<'v> = &'v dyn Fn(&str) -> Option<String>;
 
 /// Everything that `serve` runs, and has to stop in the end.
 pub(super) struct Parts {
@@ -23,7 +28,8 @@ pub(super) struct Parts {
 }
 
 /// Loads models, policies and keys. Every failure names what to mend.
-pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String>) -> Result<Parts, Failed> {
+/// Classifiers on servers are called on `runtime`.
+pub(super) fn assemble(config: &Config, variable: Variable<'_>, runtime: &Handle) -> Result<Parts, Failed> {
     let told = |complaint: String| Failed::Told(config.complaint(&complaint));
     let metrics = metrics()?;
     let upstreams = config
@@ -32,10 +38,10 @@ pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String
         .map(|(name, upstream)| Upstream::build(name, upstream, variable, Arc::clone(&metrics)))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| told(error.to_string()))?;
-    let classifier = classifier(config, &metrics)?;
-    let makers = Makers::new(guard::arm).proving(proving(config, classifier.as_ref())?);
-    let store =
-        Store::open(&config.policies, known(labels_of(classifier.as_ref()), config), Arc::clone(&metrics), makers);
+    let models = models(config, variable, runtime, &metrics)?;
+    let known = known(models.labels(), config);
+    let makers = Makers::new(move |policy| guard::arm(policy, &models)).proving(proving(config)?);
+    let store = Store::open(&config.policies, known, Arc::clone(&metrics), makers);
     let store = store.map_err(|error| match error {
         PolicyError::NoSuchPolicy { line: None, .. } => told(format!("policies.active: {error}")),
         PolicyError::NoSuchPolicy { line: Some(line), .. } => told(format!("policies.select[{line}].policy: {error}")),
@@ -56,9 +62,9 @@ pub(super) fn assemble(config: &Config, variable: &dyn Fn(&str) -> Option<String
     }
     let entities: Vec<String> = guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect();
     let redaction = PatternSet::compile(&entities, &[]).map_err(|error| Failed::Ran(error.to_string()))?;
-    let guards = Guards::new(classifier, Arc::clone(&metrics)).with_ledger(config.gateway.ledger_bytes);
+    let guards = Guards::new(Arc::clone(&metrics)).with_ledger(config.gateway.ledger_bytes);
     let keeps = PatternSet::compile(&entities, &[]).map_err(|error| Failed::Ran(error.to_string()))?;
-    let quiet = guards.counting(self::metrics()?);
+    let quiet = Guards::new(self::metrics()?);
     let rollouts = Rollouts::start(config.rollouts.as_ref(), quiet, keeps, Rollouts::MEMORY, Arc::clone(&metrics));
     let rollouts = rollouts.map_err(|error| told(format!("rollouts.dir: {error}")))?;
     let seal = seal(config, variable)?;
@@ -102,36 +108,42 @@ pub(super) fn metrics() -> Result<Arc<Metrics>, Failed> {
     Metrics::new().map(Arc::new).map_err(|error| Failed::Ran(error.to_string()))
 }
 
-/// The classifier that the configuration names, if it names one.
-pub(super) fn classifier(config: &Config, metrics: &Metrics) -> Result<Option<Classifier>, Failed> {
-    let classifier = config.classifier.as_ref().map(|model| Classifier::load(model, metrics)).transpose();
-    classifier.map_err(|error| Failed::Told(config.complaint(&format!("{}: {error}", error.key()))))
+/// The classifiers that the configuration names, the one at hand first.
+pub(super) fn models(
+    config: &Config,
+    variable: Variable<'_>,
+    runtime: &Handle,
+    metrics: &Arc<Metrics>,
+) -> Result<Models, Failed> {
+    let local = config.classifier.iter().map(|model| Classifier::load(model, metrics));
+    let remote = config.classifiers.iter();
+    let remote = remote.map(|(name, remote)| Classifier::remote(name, remote, variable, runtime, metrics));
+    let models = local.chain(remote).collect::<Result<Vec<_>, _>>().and_then(Models::new);
+    models.map_err(|error| Failed::Told(config.complaint(&format!("{}: {error}", error.key()))))
 }
 
 /// Runs a policy's tests, and gives one proof a test.
 pub(super) type Prove = Box<dyn Fn(&View, &[Test]) -> Result<Vec<Proof>, String> + Send + Sync>;
 
-/// What runs tests on the real classifier, with metrics that nobody reads.
-pub(super) fn proving(config: &Config, classifier: Option<&Classifier>) -> Result<Prove, Failed> {
-    let guards = Guards::new(classifier.cloned(), metrics()?);
+/// What runs tests on the real classifiers, with metrics that nobody reads.
+pub(super) fn proving(config: &Config) -> Result<Prove, Failed> {
+    let guards = Guards::new(metrics()?);
     let limit = Duration::from_millis(config.policies.test_timeout_ms);
     Ok(Box::new(move |view: &View, tests: &[Test]| guard::rehearse(&guards, view, tests, limit)))
-}
-
-pub(super) fn labels_of(classifier: Option<&Classifier>) -> &[Label] {
-    classifier.map(Classifier::labels).unwrap_or_default()
 }
 
 /// What policies may speak of, without loading a model: its manifest says it.
 pub(super) fn known_unloaded(config: &Config) -> Result<Known, Failed> {
     let labels = config.classifier.as_ref().map(classify::labels).transpose();
     let labels = labels.map_err(|error| Failed::Told(config.complaint(&format!("{}: {error}", error.key()))))?;
-    Ok(known(&labels.unwrap_or_default(), config))
+    let remote = config.classifiers.iter().flat_map(|(name, remote)| remote.labels(name));
+    let labels: Vec<Label> = labels.into_iter().flatten().chain(remote).collect();
+    Ok(known(&labels, config))
 }
 
 /// What policies may speak of.
-pub(super) fn known(labels: &[Label], config: &Config) -> Known {
-    let labels = labels.iter().map(|label| KnownLabel {
+pub(super) fn known<'l>(labels: impl IntoIterator<Item = &'l Label>, config: &Config) -> Known {
+    let labels = labels.into_iter().map(|label| KnownLabel {
         head: label.head.clone(),
         name: label.name.clone(),
         thresholds: label.thresholds.clone(),
@@ -146,8 +158,8 @@ pub(super) fn known(labels: &[Label], config: &Config) -> Known {
 }
 
 /// A file's policy as requests would see it.
-pub(super) fn armed(file: PolicyFile) -> Result<View, Failed> {
-    let armed: Armed =
-        guard::arm(&file.policy).map_err(|reason| Failed::Told(format!("{}: {reason}", file.path.display())))?;
+pub(super) fn armed(file: PolicyFile, models: &Models) -> Result<View, Failed> {
+    let armed: Armed = guard::arm(&file.policy, models)
+        .map_err(|reason| Failed::Told(format!("{}: {reason}", file.path.display())))?;
     Ok(Arc::new(Snapshot { policy: file.policy, tests: file.tests, armed }))
 }

@@ -5,9 +5,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::Failed;
-use super::assemble::{armed, assemble, known_unloaded};
+use super::assemble::{assemble, known_unloaded};
 use super::policies::files;
+use super::serve::runtime;
 use crate::config::Config;
+use crate::guard;
 
 /// Checks what `serve` would read, or only the policies named.
 pub(super) fn run(path: &Path, policies: &[PathBuf]) -> Result<(), Failed> {
@@ -17,7 +19,8 @@ pub(super) fn run(path: &Path, policies: &[PathBuf]) -> Result<(), Failed> {
 }
 
 fn whole(path: &Path, config: &Config) -> Result<String, Failed> {
-    let parts = assemble(config, &|name| std::env::var(name).ok())?;
+    let runtime = runtime()?;
+    let parts = assemble(config, &|name| std::env::var(name).ok(), runtime.handle())?;
     let snapshot = parts.gateway.policies.snapshot();
     let policy = &snapshot.policy;
     Ok(format!(
@@ -36,8 +39,8 @@ fn named(config: &Config, policies: &[PathBuf]) -> Result<String, Failed> {
     let mut text = String::new();
     for file in files(config, policies, &known_unloaded(config)?)? {
         let path = file.path.display().to_string();
-        let view = armed(file)?;
-        let policy = &view.policy;
+        let policy = &file.policy;
+        guard::compiles(policy).map_err(|reason| Failed::Told(format!("{path}: {reason}")))?;
         let _ = writeln!(
             text,
             "{path}: ok. Policy {} rev {}, {} rules, {} principles, {} tests not run.",
@@ -45,7 +48,7 @@ fn named(config: &Config, policies: &[PathBuf]) -> Result<String, Failed> {
             policy.revision,
             policy.rules.len(),
             policy.constitution.principles.len(),
-            view.tests.len()
+            file.tests.len()
         );
     }
     Ok(text)

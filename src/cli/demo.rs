@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 
 use super::Failed;
 use super::assemble::assemble;
@@ -21,7 +22,7 @@ pub(super) fn run(path: &Path) -> Result<(), Failed> {
         let listener = listener.map_err(|error| Failed::Ran(format!("the demo upstream cannot listen: {error}")))?;
         let address = listener.local_addr().map_err(|error| Failed::Ran(error.to_string()))?;
         stand_in(&mut config, address);
-        let parts = assemble(&config, &|_name| Some("demo".to_owned()))?;
+        let parts = assemble(&config, &|_name| Some("demo".to_owned()), &Handle::current())?;
         let upstream = tokio::spawn(demo_upstream::serve(listener, demo_upstream::Pace::Human));
         let outcome = serve::serve(config, parts, |server| {
             let text = things_to_try(server.data_address(), server.admin_address());

@@ -139,7 +139,7 @@ async fn score(
 
 fn through<'a>(loaded: &'a Loaded, rows: &'a [Row]) -> impl futures_util::Stream<Item = Scored> + 'a {
     let texts = rows.iter().map(|row| (Cow::Borrowed(row.text.as_str()), row.origin));
-    eval::score(&loaded.guards, texts, loaded.places)
+    eval::score(&loaded.classifier, texts, loaded.places)
 }
 
 /// A row's own seed, so that its obfuscation does not depend on which other rows there are.

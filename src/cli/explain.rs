@@ -147,7 +147,7 @@ async fn score(loaded: &Loaded, neighbourhood: &Neighbourhood, origin: Origin) -
     let texts = neighbourhood.texts();
     let bar = progress::bar("scoring", texts.len(), "texts");
     let all = texts.iter().map(|text| (Cow::Borrowed(text.as_str()), origin));
-    let mut stream = std::pin::pin!(eval::score(&loaded.guards, all, loaded.places));
+    let mut stream = std::pin::pin!(eval::score(&loaded.classifier, all, loaded.places));
     let mut rows = Vec::with_capacity(texts.len());
     while let Some(scored) = stream.next().await {
         let scores = scored.map_err(|error| match error {

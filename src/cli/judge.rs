@@ -97,13 +97,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
     let config = Config::read(&arguments.config).map_err(|error| Failed::Told(error.to_string()))?;
     // Nothing is served, so nothing is kept either.
     let config = Config { pairs: None, ..config };
-    let parts = assemble(&config, &|name| std::env::var(name).ok())?;
+    let runtime = runtime()?;
+    let parts = assemble(&config, &|name| std::env::var(name).ok(), runtime.handle())?;
     let gateway = parts.gateway;
     let snapshot = gateway.policies.snapshot();
     let judge = judge(&gateway, &snapshot.policy, arguments)?;
     let mut output = arguments.out.as_deref().map(|out| Output::create(Some(out))).transpose()?;
     let mut report = Report::default();
-    let verdicts = runtime()?.block_on(compare_all(&judge, &rows, arguments.jobs as usize));
+    let verdicts = runtime.block_on(compare_all(&judge, &rows, arguments.jobs as usize));
     for (row, verdict) in rows.iter().zip(verdicts) {
         if let Some(output) = &mut output {
             output.line(&line(row, &verdict))?;

@@ -1,14 +1,12 @@
 //! The guards without a gateway, for commands that only score.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 
 use super::Failed;
 use crate::classify::{self, Cascade, Classifier};
 use crate::config::Config;
-use crate::guard::Guards;
 use crate::telemetry::{self, Format, Metrics};
 
 /// Which model.
@@ -36,7 +34,6 @@ fn cascade(written: &str) -> Result<Cascade, &'static str> {
 /// A model that is ready to score.
 pub(super) struct Loaded {
     pub(super) classifier: Classifier,
-    pub(super) guards: Guards,
     /// Texts that the classifier takes at a time.
     pub(super) places: usize,
 }
@@ -54,10 +51,9 @@ impl ModelArguments {
         }
         config.cascade = self.cascade.unwrap_or(config.cascade);
         config.max_concurrent_requests = config.max_concurrent_requests.max(PLACES);
-        let metrics = Arc::new(Metrics::new().map_err(|error| Failed::Ran(error.to_string()))?);
+        let metrics = Metrics::new().map_err(|error| Failed::Ran(error.to_string()))?;
         let classifier = Classifier::load(&config, &metrics).map_err(|error| Failed::Told(error.to_string()))?;
-        let guards = Guards::new(Some(classifier.clone()), metrics);
-        Ok(Loaded { classifier, guards, places: config.max_concurrent_requests })
+        Ok(Loaded { classifier, places: config.max_concurrent_requests })
     }
 
     fn classifier(&self) -> Result<classify::Config, Failed> {

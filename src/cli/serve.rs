@@ -19,8 +19,9 @@ const ROWS_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) fn run(path: &Path) -> Result<(), Failed> {
     let config = Config::read(path).map_err(|error| Failed::Told(error.to_string()))?;
     telemetry::init_logs(config.log.format, &config.log.level);
-    let parts = assemble(&config, &|name| std::env::var(name).ok())?;
-    runtime()?.block_on(serve(config, parts, |_server| {}))
+    let runtime = runtime()?;
+    let parts = assemble(&config, &|name| std::env::var(name).ok(), runtime.handle())?;
+    runtime.block_on(serve(config, parts, |_server| {}))
 }
 
 /// The async runtime. Inference has threads of its own.
@@ -77,7 +78,7 @@ pub(super) async fn serve(config: Config, parts: Parts, opened: impl FnOnce(&Ser
 
 fn announce(server: &Server, gateway: &Gateway) {
     let snapshot = gateway.policies.snapshot();
-    let device = gateway.guards.model().map_or("none", |(_, _, device)| device);
+    let device = snapshot.armed.serving().next().map_or("none", |(.., device)| device);
     tracing::info!(
         listen = %server.data_address(),
         admin = %server.admin_address(),

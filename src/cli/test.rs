@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Failed;
-use super::assemble::{armed, classifier, known, labels_of, metrics, proving};
+use super::assemble::{armed, known, metrics, models, proving};
 use super::policies::files;
+use super::serve::runtime;
 use crate::config::Config;
 use crate::policy::{Proof, Test};
 
@@ -29,13 +30,14 @@ struct Case {
 /// Runs the tests of the policies named, or of the whole directory; writes a `JUnit` report where one is asked for.
 pub(super) fn run(config: &Path, policies: &[PathBuf], junit: Option<&Path>) -> Result<(), Failed> {
     let config = Config::read(config).map_err(|error| Failed::Told(error.to_string()))?;
-    let classifier = classifier(&config, &*metrics()?)?;
-    let prove = proving(&config, classifier.as_ref())?;
+    let runtime = runtime()?;
+    let models = models(&config, &|name| std::env::var(name).ok(), runtime.handle(), &metrics()?)?;
+    let prove = proving(&config)?;
     let mut runs = Vec::new();
-    for file in files(&config, policies, &known(labels_of(classifier.as_ref()), &config))? {
+    for file in files(&config, policies, &known(models.labels(), &config))? {
         let lines: Vec<u64> = (0..file.tests.len()).map(|test| file.line_of(test)).collect();
         let path = file.path.display().to_string();
-        let view = armed(file)?;
+        let view = armed(file, &models)?;
         let started = Instant::now();
         let proofs = prove(&view, &view.tests).map_err(|reason| Failed::Ran(format!("{path}: {reason}")))?;
         let case = |((test, line), proof): ((&Test, u64), Proof)| Case { name: test.name.clone(), line, proof };

@@ -12,7 +12,7 @@ use super::refuse::{self, Refusal};
 use super::whole::Asked;
 use super::{Gateway, Trace};
 use crate::api::{Call, Dialect, Limits, render};
-use crate::guard::{About, Occasion};
+use crate::guard::{About, Guards, Occasion};
 use crate::policy::{Asking, Key};
 use crate::telemetry::StageTimer;
 
@@ -41,9 +41,9 @@ impl Gateway {
         let view = self.policies.select(&Asking { route, model, key, tenant: named, headers: Some(&head) });
         let exchange = Arc::new(self.note(dialect, OURSELVES, started).of(self.party(tenant, &view)));
         let timer = StageTimer::start();
-        let assessed = self.guards.assess(&view, call.inputs()).await?.ok_or_else(Refusal::no_classifier)?;
+        let assessed = Guards::assess(&view, call.inputs()).await?.ok_or_else(Refusal::no_classifier)?;
         timer.stop(&self.metrics, dialect.route(), "guard_in");
-        let name = self.guards.model().map_or("", |(name, ..)| name);
+        let name = view.armed.serving().next().map_or("", |(name, ..)| name);
         let mut response = refuse::json(StatusCode::OK, Body::whole(render::moderations(id, name, &assessed)));
         exchange.served("");
         Trace::new(Occasion::new(view, About::default(), id), exchange, id).head(&mut response);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::whole::Asked;
 use super::{Gateway, Trace};
 use crate::api::Ground;
-use crate::guard::{Finding, Stage};
+use crate::guard::{Finding, Guards, Stage};
 use crate::pairs::{self, Answers, Claim, Consent, Draft, GuardScore, Limits, Source, Tag};
 use crate::policy::{self, PromptAs};
 
@@ -68,11 +68,11 @@ impl Gateway {
         let (tags, place) = (self.tags(trace, course), spool.place());
         let (gateway, trace, model) = (Arc::clone(self), trace.clone(), asked.model.clone());
         tokio::spawn(async move {
-            let (score, label) = finding.as_ref().map_or((None, None), |finding| (finding.score, Some(&finding.label)));
+            let score = finding.as_ref().and_then(|finding| finding.score);
             let (answers, source, critique) = match kept {
                 Kept::Revised { original, revised, critique } => {
-                    let better = match label {
-                        Some(label) => gateway.guards.score(label, &revised).await,
+                    let better = match &finding {
+                        Some(finding) => Guards::score(&trace.view, finding.rule, &finding.label, &revised).await,
                         None => None,
                     };
                     let answers = Answers::Both { chosen: (revised, better), rejected: (original, score) };

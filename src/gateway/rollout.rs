@@ -236,7 +236,6 @@ impl Judge {
             revision: view.policy.revision.clone(),
             opinion,
         };
-        let names = self.guards.labels();
         let case = Case {
             unix_ms: now_ms(),
             request_id: beside.request_id.clone(),
@@ -244,7 +243,7 @@ impl Judge {
             stage: stage.as_str().to_owned(),
             old: side(old, before),
             new: side(new, after),
-            texts: evidence.texts(&names, &|text| self.kept(text)),
+            texts: evidence.texts(new, &|text| self.kept(text)),
         };
         self.keep(&case);
     }

@@ -67,7 +67,7 @@ impl Gateway {
                 })
             })
             .collect();
-        let model = self.guards.model();
+        let models: Vec<Value> = snapshot.armed.serving().map(classifier).collect();
         let last = self.policies.last_reload();
         let at = last.at.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let page = json!({
@@ -84,9 +84,7 @@ impl Gateway {
             }).collect::<Vec<_>>(),
             "rollouts": self.trials(),
             "last_reload": {"unix_seconds": at, "outcome": last.outcome.as_str(), "problems": last.problems},
-            "classifier": model.map(|(name, revision, device)| {
-                json!({"name": name, "revision": revision, "device": device})
-            }),
+            "classifiers": models,
             "upstreams": self.upstreams.iter().map(|upstream| {
                 json!({"name": upstream.name(), "dialect": upstream.provider().as_str()})
             }).collect::<Vec<_>>(),
@@ -125,6 +123,10 @@ impl Gateway {
         };
         rollouts.iter().map(trial).collect()
     }
+}
+
+fn classifier((name, revision, device): (&str, &str, &str)) -> Value {
+    json!({"name": name, "revision": revision, "device": device})
 }
 
 /// The table of routes, row by row, and what holds for all others.

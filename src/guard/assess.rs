@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::judge::{ABREAST, Failure, Guards, View, reason};
+use super::armed::View;
+use super::judge::{ABREAST, Failure, Guards, reason};
 use crate::api::Assessment;
 use crate::classify::{Classifier, Label, ScoreError};
 use crate::policy::Guard;
@@ -13,9 +14,19 @@ use crate::policy::Guard;
 const LEVEL: &str = "fpr_0.5";
 
 impl Guards {
-    /// Every label over every text; none without a classifier. Fails when one text cannot be scored.
-    pub async fn assess(&self, view: &View, texts: Vec<String>) -> Result<Option<Vec<Vec<Assessment>>>, Failure> {
-        let Some(classifier) = self.classifier() else { return Ok(None) };
+    /// The score that a rule's classifier gives a text under one of its labels, `head.name`, for records; nothing where
+    /// it cannot say.
+    pub async fn score(view: &View, rule: usize, label: &str, text: &str) -> Option<f32> {
+        let classifier = view.armed.asked(rule)?.classifier;
+        let index = classifier.labels().iter().position(|known| known.to_string() == label)?;
+        let scores = classifier.score(Arc::from(text)).await.ok()?;
+        scores.values.get(index).copied()
+    }
+
+    /// Every label of the first classifier over every text; none without a classifier. Fails when one text cannot be
+    /// scored.
+    pub async fn assess(view: &View, texts: Vec<String>) -> Result<Option<Vec<Vec<Assessment>>>, Failure> {
+        let Some(classifier) = view.armed.classifiers().first() else { return Ok(None) };
         let levels: Arc<[Option<f32>]> =
             classifier.labels().iter().enumerate().map(|(at, label)| threshold(view, at, label)).collect();
         let assessed: Vec<_> = texts.into_iter().map(|text| assess(classifier, Arc::clone(&levels), text)).collect();

@@ -20,20 +20,27 @@ pub(super) struct Cascade<'a> {
     classifier: &'a Classifier,
     metrics: &'a Metrics,
     bounds: Vec<&'a Bound>,
+    first: usize,
 }
 
 impl<'a> Cascade<'a> {
-    /// For rules with these bounds. None where it is off, or where a bound lies so low that a cleared text might reach it.
-    pub(super) fn new(classifier: &'a Classifier, metrics: &'a Metrics, bounds: Vec<&'a Bound>) -> Option<Self> {
+    /// For the rules that ask. None where it is off, or where a bound lies so low that a cleared text might reach it.
+    /// `first` is the number that the classifier's first label has in bounds.
+    pub(super) fn new(
+        (classifier, first): (&'a Classifier, usize),
+        metrics: &'a Metrics,
+        bounds: Vec<&'a Bound>,
+    ) -> Option<Self> {
         let below = classifier.clears_below()?;
         let low = |bound: &&Bound| bound.threshold < below || bound.warn.is_some_and(|warn| warn < below);
-        (!bounds.is_empty() && !bounds.iter().any(low)).then_some(Self { classifier, metrics, bounds })
+        (!bounds.is_empty() && !bounds.iter().any(low)).then_some(Self { classifier, metrics, bounds, first })
     }
 
     /// Decides for one text, and counts.
     pub(super) fn way(&self, text: &str) -> Way {
         let cleared = self.classifier.cleared(text);
-        let (way, outcome) = match self.bounds.iter().all(|bound| cleared.get(bound.label) == Some(&true)) {
+        let known = |bound: &&Bound| bound.label.checked_sub(self.first).and_then(|at| cleared.get(at)) == Some(&true);
+        let (way, outcome) = match self.bounds.iter().all(known) {
             false => (Way::Full, "full"),
             true if self.classifier.audits() => (Way::Audited, "audited"),
             true => (Way::Cleared, "cleared"),
@@ -44,7 +51,8 @@ impl<'a> Cascade<'a> {
 
     /// Counts an audited text that reached a threshold: the first stage was wrong.
     pub(super) fn audited(&self, scores: &Scores) {
-        let reached = |bound: &&Bound| scores.values.get(bound.label).is_some_and(|score| *score >= bound.threshold);
+        let of = |bound: &Bound| scores.values.get(bound.label.checked_sub(self.first)?);
+        let reached = |bound: &&Bound| of(bound).is_some_and(|score| *score >= bound.threshold);
         if self.bounds.iter().any(reached) {
             self.metrics.cascade("disagreed");
         }
@@ -71,7 +79,7 @@ mod tests {
     #[test]
     fn the_harmless_is_cleared_and_a_share_of_it_audited() {
         let (classifier, metrics, bound) = served(Mode::Audit, 0.5, None);
-        let cascade = Cascade::new(&classifier, &metrics, vec![&bound]).unwrap();
+        let cascade = Cascade::new((&classifier, 0), &metrics, vec![&bound]).unwrap();
         let ways: Vec<Way> = (0..6).map(|_| cascade.way(HARMLESS)).collect();
         assert_eq!(ways, [Way::Audited, Way::Cleared, Way::Cleared, Way::Audited, Way::Cleared, Way::Cleared]);
         assert_eq!(cascade.way(ATTACK), Way::Full);
@@ -91,11 +99,11 @@ mod tests {
     #[test]
     fn nothing_is_cleared_where_it_is_off_or_a_level_lies_low() {
         let (classifier, metrics, bound) = served(Mode::Off, 0.5, None);
-        assert!(Cascade::new(&classifier, &metrics, vec![&bound]).is_none());
+        assert!(Cascade::new((&classifier, 0), &metrics, vec![&bound]).is_none());
         assert!(!classifier.cleared(HARMLESS).contains(&true));
         for (threshold, warn) in [(0.1, None), (0.9, Some(0.1))] {
             let (classifier, metrics, bound) = served(Mode::On, threshold, warn);
-            assert!(Cascade::new(&classifier, &metrics, vec![&bound]).is_none());
+            assert!(Cascade::new((&classifier, 0), &metrics, vec![&bound]).is_none());
         }
     }
 }

@@ -8,6 +8,7 @@ use futures_util::future;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::timeout;
 
+use super::armed::{Asked, Heard};
 use super::cascade::{Cascade, Way};
 use super::ledger::{Known, Ledger, Place};
 use super::normalise::{Normalised, normalise, parts};
@@ -18,33 +19,12 @@ use super::seam::over_joints;
 use super::second::Witness;
 use crate::api::Origin;
 use crate::classify::{Classifier, ScoreError, Scores};
-use crate::policy::{Action, Bound, Guard, Mode, OnError, Policy, Rule, Snapshot};
+use crate::policy::{Action, Bound, Mode, OnError, Policy, Rule};
 use crate::telemetry::{Decision, Metrics};
 
 /// Texts of one request that wait for the scheduler at one time, so that one long conversation leaves room for others;
-/// so also the most that one call of [`Guards::scores`] puts before it.
+/// so also the most that one call of [`scores`] puts before it.
 pub const ABREAST: usize = 8;
-
-/// A policy and what this room compiled from it, as one request sees it from first to last byte.
-pub type View = Arc<Snapshot<Armed>>;
-
-/// The recognisers of a policy, compiled once when it is loaded: one entry a rule, `None` for classifier rules.
-#[derive(Debug)]
-pub struct Armed {
-    pub(super) patterns: Vec<Option<PatternSet>>,
-}
-
-/// Compiles a policy's recognisers. The reason of a refusal is for the person who wrote the policy.
-pub fn arm(policy: &Policy) -> Result<Armed, String> {
-    let compile = |rule: &Rule| match &rule.guard {
-        Guard::Classifier { .. } => Ok(None),
-        Guard::Pattern { entities, patterns } => {
-            let own: Vec<(String, String)> = patterns.iter().map(|p| (p.id.clone(), p.regex.clone())).collect();
-            PatternSet::compile(entities, &own).map(Some).map_err(|error| format!("rule `{}`: {error}", rule.id))
-        }
-    };
-    Ok(Armed { patterns: policy.rules.iter().map(compile).collect::<Result<_, _>>()? })
-}
 
 /// The place of a text that streams.
 pub(super) const STREAM: &str = "stream";
@@ -109,8 +89,8 @@ pub(super) struct Judgement {
     pub(super) failed_open: bool,
     /// Whether the text had been blocked before.
     pub(super) replayed: bool,
-    /// What the classifier said, if it was asked.
-    scores: Option<Arc<Scores>>,
+    /// What the classifiers said that were asked.
+    heard: Heard,
 }
 
 /// The text to judge and where it stands.
@@ -139,10 +119,9 @@ struct Reading {
     from: usize,
 }
 
-/// Everything that can judge. Cheap to clone.
+/// What judges by a policy's rules: the ledger and the counters; what a rule asks is in the request's view. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Guards {
-    classifier: Option<Classifier>,
     ledger: Option<Arc<Ledger>>,
     metrics: Arc<Metrics>,
     /// Who else sees what is judged.
@@ -150,9 +129,9 @@ pub struct Guards {
 }
 
 impl Guards {
-    /// Guards over an optional classifier; policies with classifier rules are not loaded without one.
-    pub fn new(classifier: Option<Classifier>, metrics: Arc<Metrics>) -> Self {
-        Self { classifier, ledger: None, metrics, witness: None }
+    /// Guards without a ledger.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { ledger: None, metrics, witness: None }
     }
 
     /// The same guards with a memory of at most so many bytes for verdicts of prompts; 0 is none.
@@ -168,60 +147,11 @@ impl Guards {
         Self { metrics, ..self.clone() }
     }
 
-    /// The names of the classifier's labels, in the order of its scores.
-    pub fn labels(&self) -> Vec<String> {
-        let labels = self.classifier.iter().flat_map(Classifier::labels);
-        labels.map(|label| format!("{}.{}", label.head, label.name)).collect()
-    }
-
-    /// The classifier's name, revision and device, if there is one.
-    pub fn model(&self) -> Option<(&str, &str, &'static str)> {
-        self.classifier.as_ref().map(|c| (c.name(), c.revision(), c.device()))
-    }
-
-    pub(super) fn classifier(&self) -> Option<&Classifier> {
-        self.classifier.as_ref()
-    }
-
-    /// One label's score of a text, for records; nothing where no classifier has that label or it cannot say.
-    pub async fn score(&self, label: &str, text: &str) -> Option<f32> {
-        let classifier = self.classifier.as_ref()?;
-        let index = classifier.labels().iter().position(|known| format!("{}.{}", known.head, known.name) == label)?;
-        let scores = classifier.score(Arc::from(text)).await.ok()?;
-        scores.values.get(index).copied()
-    }
-
-    /// What rules with a classifier see of a whole text that has this origin: the largest score of each label, in the
-    /// order of [`Classifier::labels`]. No values where there is no classifier.
-    pub async fn scores(&self, text: &str, origin: Origin) -> Result<Scores, ScoreError> {
-        self.scores_within(text, origin, Duration::MAX).await
-    }
-
-    /// The same for a caller who will not wait longer than `patience`.
-    pub(super) async fn scores_within(
-        &self,
-        text: &str,
-        origin: Origin,
-        patience: Duration,
-    ) -> Result<Scores, ScoreError> {
-        let Some(classifier) = &self.classifier else { return Ok(Scores::default()) };
-        let readings: Vec<Reading> = parts(text).filter_map(|part| suspicious(normalise(&text[part])?, 0)).collect();
-        // As if each head were asked for itself: what the first stage clears counts as 0.
-        let cleared = if readings.is_empty() { classifier.cleared(text) } else { Vec::new() };
-        let mut scores = if !cleared.is_empty() && cleared.iter().all(|cleared| *cleared) {
-            Scores { values: vec![0.0; cleared.len()], ..Scores::default() }
-        } else {
-            score(classifier, (text, 0), origin, &readings, patience, None).await?
-        };
-        scores.values.iter_mut().zip(cleared).filter(|(_, cleared)| *cleared).for_each(|(score, _)| *score = 0.0);
-        Ok(scores)
-    }
-
     /// What the rules say of `subject`. A block outweighs another rule's failure.
     pub(super) async fn judge(&self, occasion: &Occasion, subject: &Subject<'_>) -> Result<Judgement, Failure> {
         let judged = self.judge_unseen(occasion, subject).await;
         if let (Some(witness), Ok(judgement)) = (&self.witness, &judged) {
-            witness.saw(subject, judgement.scores.clone());
+            witness.saw(subject, judgement.heard.clone());
         }
         judged
     }
@@ -231,13 +161,16 @@ impl Guards {
         &self,
         occasion: &Occasion,
         subject: &Subject<'_>,
-        scores: &[Arc<Scores>],
+        heard: &[Heard],
         judgement: &mut Judgement,
     ) {
         self.match_patterns(occasion, subject, false, judgement);
-        for (index, _, bounds) in occasion.classifiers(subject.stage, subject.origin, subject.length) {
-            let hits = scores.iter().filter_map(|scores| worst(bounds, scores));
-            judgement.findings.extend(hits.map(|hit| subject.scored(index, &hit)));
+        for asked in occasion.classifiers(subject.stage, subject.origin, subject.length) {
+            for (index, _, bounds) in &asked.rules {
+                let scores = heard.iter().filter_map(|heard| heard.of(asked.at));
+                let hits = scores.filter_map(|scores| worst(bounds, asked.first, scores));
+                judgement.findings.extend(hits.map(|hit| subject.scored(*index, &hit)));
+            }
         }
     }
 
@@ -255,12 +188,11 @@ impl Guards {
         let known = entry.map(|(ledger, place)| ledger.known(place)).unwrap_or_default();
         judgement.replayed = known.blocked;
         let scored = subject.joints.is_none_or(|(_, tells)| tells);
-        let readings = self.match_patterns(occasion, subject, scored && known.scores.is_none(), &mut judgement);
-        let failure = if scored {
-            self.classify(occasion, subject, &readings, (entry, known), &mut judgement).await.err()
-        } else {
-            None
-        };
+        let mut asked = occasion.classifiers(subject.stage, subject.origin, subject.length);
+        asked.retain(|_| scored);
+        let unknown = asked.iter().any(|asked| known.heard.of(asked.at).is_none());
+        let readings = self.match_patterns(occasion, subject, unknown, &mut judgement);
+        let failure = self.classify(subject, &asked, &readings, (entry, known), &mut judgement).await.err();
         if let Some((ledger, place)) = entry
             && judgement.findings.iter().any(|finding| blocks(&view.policy, finding))
         {
@@ -275,17 +207,12 @@ impl Guards {
     /// Where the verdict on a prompt's text is kept. What comes down is judged once.
     fn entry(&self, occasion: &Occasion, subject: &Subject<'_>) -> Option<(&Ledger, Place)> {
         let ledger = self.ledger.as_deref().filter(|_| subject.stage == Stage::Input)?;
-        Some((ledger, self.place(ledger, occasion, subject.origin, subject.text)))
-    }
-
-    fn place(&self, ledger: &Ledger, occasion: &Occasion, origin: Origin, text: &str) -> Place {
-        let model = self.classifier.as_ref().map_or("", Classifier::revision);
-        ledger.place(occasion.sharing(), origin, [occasion.view().policy.revision.as_str(), model], text)
+        Some((ledger, place(ledger, occasion, subject.origin, subject.text)))
     }
 
     /// Whether the ledger knows that a text of a prompt has been blocked.
     pub(super) fn was_blocked(&self, occasion: &Occasion, origin: Origin, text: &str) -> bool {
-        self.ledger.as_deref().is_some_and(|ledger| ledger.is_blocked(self.place(ledger, occasion, origin, text)))
+        self.ledger.as_deref().is_some_and(|ledger| ledger.is_blocked(place(ledger, occasion, origin, text)))
     }
 
     /// Finds patterns in the text as it is and with tricks undone. Gives what else a classifier should see, if it is to
@@ -333,52 +260,70 @@ impl Guards {
         readings
     }
 
+    /// Asks every classifier that a rule asks, all at once. The first failure of an enforced rule that is closed is the
+    /// text's, after all have been heard: another's block outweighs it.
     async fn classify(
         &self,
-        occasion: &Occasion,
         subject: &Subject<'_>,
+        asked: &[Asked<'_>],
         readings: &[Reading],
         (entry, known): (Option<(&Ledger, Place)>, Known),
         judgement: &mut Judgement,
     ) -> Result<(), Failure> {
-        let rules: Vec<(usize, &Rule, &[Bound])> =
-            occasion.classifiers(subject.stage, subject.origin, subject.length).collect();
-        let (Some(classifier), Some(patience)) = (&self.classifier, rules.iter().map(|(_, r, _)| r.timeout).max())
-        else {
-            return Ok(());
-        };
+        let answers = future::join_all(asked.iter().map(|asked| self.ask(asked, subject, readings, &known))).await;
+        let mut failed = Ok(());
+        for (asked, (outcome, took)) in asked.iter().zip(answers) {
+            let scores = match outcome {
+                Ok(scores) => scores,
+                Err(why) => {
+                    let rules = || asked.rules.iter().map(|(_, rule, _)| *rule);
+                    judgement.failed_open |= rules().any(passes_open);
+                    failed = failed.and(self.failed(rules(), subject.stage, why, took));
+                    continue;
+                }
+            };
+            if let Some((ledger, place)) = entry {
+                ledger.keep(place, asked.at, Arc::clone(&scores));
+            }
+            for (index, rule, bounds) in &asked.rules {
+                self.metrics.guard_evaluated(&rule.id, subject.stage.as_str(), "ok", took);
+                let hit = worst(bounds, asked.first, &scores);
+                judgement.findings.extend(hit.map(|hit| subject.scored(*index, &hit)));
+            }
+            judgement.heard.keep(asked.at, scores);
+        }
+        failed
+    }
+
+    /// One classifier's scores of a text, within the patience of the most patient rule, or a fixed word for why not and
+    /// whether trying again may help; and how long that took.
+    async fn ask(
+        &self,
+        asked: &Asked<'_>,
+        subject: &Subject<'_>,
+        readings: &[Reading],
+        known: &Known,
+    ) -> (Result<Arc<Scores>, (&'static str, bool)>, Duration) {
         let started = Instant::now();
+        if let Some(scores) = known.heard.of(asked.at) {
+            return (Ok(Arc::clone(scores)), started.elapsed());
+        }
+        let patience = asked.rules.iter().map(|(_, rule, _)| rule.timeout).max().unwrap_or_default();
         // What other texts of the same prompt or answer have taken is gone.
         let patience = patience.saturating_sub(subject.since.elapsed());
         // A prompt that would wait too long is turned away; an answer is not, since its prompt has been let in and paid for.
         let waits = if subject.stage == Stage::Input { patience } else { Duration::MAX };
-        let outcome = if let Some(scores) = known.scores {
-            Ok(Ok(scores))
-        } else {
-            let bounds = rules.iter().flat_map(|(_, _, bounds)| bounds.iter()).collect();
-            let cascade = Cascade::new(classifier, &self.metrics, bounds).filter(|_| readings.is_empty());
-            let whole = (subject.text, subject.fresh.start);
-            let scores = score(classifier, whole, subject.origin, readings, waits, cascade.as_ref());
-            timeout(patience, scores).await.map(|scores| scores.map(Arc::new))
+        let bounds = asked.rules.iter().flat_map(|(_, _, bounds)| bounds.iter()).collect();
+        let cascade =
+            Cascade::new((asked.classifier, asked.first), &self.metrics, bounds).filter(|_| readings.is_empty());
+        let whole = (subject.text, subject.fresh.start);
+        let scores = score(asked.classifier, whole, subject.origin, readings, waits, cascade.as_ref());
+        let outcome = match timeout(patience, scores).await {
+            Ok(Ok(scores)) => Ok(Arc::new(scores)),
+            Ok(Err(error)) => Err(reason(&error)),
+            Err(_elapsed) => Err(("timeout", true)),
         };
-        let took = started.elapsed();
-        judgement.failed_open |= !matches!(outcome, Ok(Ok(_))) && rules.iter().any(|(_, rule, _)| passes_open(rule));
-        let looking = || rules.iter().map(|(_, rule, _)| *rule);
-        match outcome {
-            Ok(Ok(scores)) => {
-                if let Some((ledger, place)) = entry {
-                    ledger.keep(place, Arc::clone(&scores));
-                }
-                judgement.scores = Some(Arc::clone(&scores));
-                for (index, rule, bounds) in rules.iter().copied() {
-                    self.metrics.guard_evaluated(&rule.id, subject.stage.as_str(), "ok", took);
-                    judgement.findings.extend(worst(bounds, &scores).map(|hit| subject.scored(index, &hit)));
-                }
-                Ok(())
-            }
-            Ok(Err(error)) => self.failed(looking(), subject.stage, reason(&error), took),
-            Err(_elapsed) => self.failed(looking(), subject.stage, ("timeout", true), took),
-        }
+        (outcome, started.elapsed())
     }
 
     /// Each rule's own `on_error` decides; one that says `closed` is enough to fail the text.
@@ -498,6 +443,36 @@ fn unveiled<'s>(
     matches.filter(|found| !found.range.is_empty() && !known(found)).collect()
 }
 
+/// What a rule with a classifier sees of a whole text that has this origin: the largest score of each label, in the order
+/// of [`Classifier::labels`].
+pub async fn scores(classifier: &Classifier, text: &str, origin: Origin) -> Result<Scores, ScoreError> {
+    scores_within(classifier, text, origin, Duration::MAX).await
+}
+
+/// The same for a caller who will not wait longer than `patience`.
+pub(super) async fn scores_within(
+    classifier: &Classifier,
+    text: &str,
+    origin: Origin,
+    patience: Duration,
+) -> Result<Scores, ScoreError> {
+    let readings: Vec<Reading> = parts(text).filter_map(|part| suspicious(normalise(&text[part])?, 0)).collect();
+    // As if each head were asked for itself: what the first stage clears counts as 0.
+    let cleared = if readings.is_empty() { classifier.cleared(text) } else { Vec::new() };
+    let mut scores = if !cleared.is_empty() && cleared.iter().all(|cleared| *cleared) {
+        Scores { values: vec![0.0; cleared.len()], ..Scores::default() }
+    } else {
+        score(classifier, (text, 0), origin, &readings, patience, None).await?
+    };
+    scores.values.iter_mut().zip(cleared).filter(|(_, cleared)| *cleared).for_each(|(score, _)| *score = 0.0);
+    Ok(scores)
+}
+
+fn place(ledger: &Ledger, occasion: &Occasion, origin: Origin, text: &str) -> Place {
+    let view = occasion.view();
+    ledger.place(occasion.sharing(), origin, [view.policy.revision.as_str(), view.armed.revision()], text)
+}
+
 /// The largest score of each label: over the text as a whole, as it is and with tricks undone, and, for answers, over
 /// each sentence of both that ends after what is fresh begins. A text that would wait longer than `patience` is turned
 /// away. What the first stage of a cascade clears is not scored.
@@ -560,12 +535,12 @@ struct Hit<'a> {
 }
 
 /// The label that is furthest over its threshold, if any reached it, else the one that is furthest into its warning. A
-/// tie with a level reaches it.
-fn worst<'a>(bounds: &'a [Bound], scores: &Scores) -> Option<Hit<'a>> {
+/// tie with a level reaches it. The scores are those of the labels from number `first` on.
+fn worst<'a>(bounds: &'a [Bound], first: usize, scores: &Scores) -> Option<Hit<'a>> {
     let level = |warning: bool| {
         bounds
             .iter()
-            .filter_map(|bound| scores.values.get(bound.label).map(|score| (bound, *score)))
+            .filter_map(|bound| scores.values.get(bound.label.checked_sub(first)?).map(|score| (bound, *score)))
             .filter_map(|(bound, score)| {
                 let reached = if warning { bound.warn? } else { bound.threshold };
                 (score >= reached).then_some(Hit { bound, score, reached, warning })
@@ -598,7 +573,7 @@ mod tests {
         let bounds = [bound(0, Some(0.3), 0.9), bound(1, None, 0.5), bound(2, Some(0.25), 0.5)];
         let of = |values: [f32; 3]| {
             let scores = Scores { values: values.to_vec(), ..Scores::default() };
-            worst(&bounds, &scores).map(|hit| (hit.bound.label, hit.warning, hit.reached))
+            worst(&bounds, 0, &scores).map(|hit| (hit.bound.label, hit.warning, hit.reached))
         };
         assert_eq!(of([0.1, 0.4, 0.2]), None);
         assert_eq!(of([0.3, 0.4, 0.2]), Some((0, true, 0.3)));

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::armed::Heard;
 use crate::api::Origin;
 use crate::classify::Scores;
 use crate::telemetry::Metrics;
@@ -42,8 +43,8 @@ pub(super) struct Place([u8; 32]);
 /// What is known of a text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
-    /// Of the classifier, if it has been asked.
-    pub(super) scores: Option<Arc<Scores>>,
+    /// What the classifiers said that have been asked.
+    pub(super) heard: Heard,
     /// Whether a rule has blocked it.
     pub(super) blocked: bool,
 }
@@ -92,7 +93,7 @@ impl Ledger {
     /// What is known of the text at a place.
     pub(super) fn known(&self, place: Place) -> Known {
         let known = self.change(place, |_| {}).unwrap_or_default();
-        self.metrics.ledger_looked_up(if known.scores.is_some() || known.blocked { "hit" } else { "miss" });
+        self.metrics.ledger_looked_up(if !known.heard.is_empty() || known.blocked { "hit" } else { "miss" });
         known
     }
 
@@ -101,9 +102,9 @@ impl Ledger {
         self.change(place, |_| {}).is_some_and(|known| known.blocked)
     }
 
-    /// Keeps a text's scores.
-    pub(super) fn keep(&self, place: Place, scores: Arc<Scores>) {
-        self.put(place, |known| known.scores = Some(scores));
+    /// Keeps a text's scores by the classifier at a place of its own, `at`.
+    pub(super) fn keep(&self, place: Place, at: usize, scores: Arc<Scores>) {
+        self.put(place, |known| known.heard.keep(at, scores));
     }
 
     /// Keeps that a rule has blocked a text.
@@ -114,10 +115,9 @@ impl Ledger {
     fn put(&self, place: Place, change: impl FnOnce(&mut Known)) {
         let mut known = Known::default();
         change(&mut known);
-        let blocked = known.blocked;
         let merged = self.change(place, |entry| {
-            entry.scores = known.scores.take().or(entry.scores.take());
-            entry.blocked |= blocked;
+            known.heard.each().for_each(|(at, scores)| entry.heard.keep(at, Arc::clone(scores)));
+            entry.blocked |= known.blocked;
         });
         if merged.is_none() {
             self.with(place, |shard, capacity| shard.insert(place, known, capacity));
@@ -172,7 +172,8 @@ impl Shard {
 }
 
 fn size(known: &Known) -> usize {
-    ENTRY + known.scores.as_ref().map_or(0, |scores| size_of::<Scores>() + size_of_val(scores.values.as_slice()))
+    let scores = known.heard.each().map(|(_, scores)| size_of::<Scores>() + size_of_val(scores.values.as_slice()));
+    ENTRY + scores.sum::<usize>()
 }
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
@@ -199,12 +200,14 @@ mod tests {
     fn what_is_kept_is_known_and_adds_up() {
         let ledger = ledger(1 << 20);
         let at = place(&ledger, "hello");
-        assert!(ledger.known(at).scores.is_none());
-        ledger.keep(at, scores(0.5));
+        assert!(ledger.known(at).heard.of(0).is_none());
+        ledger.keep(at, 0, scores(0.5));
+        ledger.keep(at, 2, scores(0.25));
         ledger.block(at);
         let known = ledger.known(at);
-        assert_eq!((known.scores.unwrap().values[0], known.blocked), (0.5, true));
-        assert!(ledger.known(place(&ledger, "hello ")).scores.is_none());
+        assert_eq!((known.heard.of(0).unwrap().values[0], known.heard.of(2).unwrap().values[0]), (0.5, 0.25));
+        assert!(known.blocked && known.heard.of(1).is_none());
+        assert!(ledger.known(place(&ledger, "hello ")).heard.of(0).is_none());
     }
 
     #[test]
@@ -233,16 +236,16 @@ mod tests {
         let metrics = Arc::new(Metrics::new().unwrap());
         let ledger = Ledger::new(256 * 1024, Arc::clone(&metrics)).unwrap();
         let dear = place(&ledger, "dear");
-        ledger.keep(dear, scores(0.25));
+        ledger.keep(dear, 0, scores(0.25));
         for at in 0..20_000 {
-            ledger.keep(place(&ledger, &at.to_string()), scores(0.5));
-            assert!(ledger.known(dear).scores.is_some(), "forgotten after {at}");
+            ledger.keep(place(&ledger, &at.to_string()), 0, scores(0.5));
+            assert!(ledger.known(dear).heard.of(0).is_some(), "forgotten after {at}");
         }
         let bytes: usize = ledger.shards.iter().map(|shard| lock(shard).bytes()).sum();
         assert!(bytes <= 256 * 1024 && bytes > 64 * 1024, "{bytes}");
         let page = String::from_utf8(metrics.render().unwrap()).unwrap();
         assert!(page.contains(&format!("wardline_ledger_bytes {bytes}\n")), "{bytes}");
-        assert!(ledger.known(place(&ledger, "0")).scores.is_none(), "the oldest is forgotten");
+        assert!(ledger.known(place(&ledger, "0")).heard.of(0).is_none(), "the oldest is forgotten");
     }
 
     #[test]

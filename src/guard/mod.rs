@@ -5,6 +5,7 @@
 //!
 //! What it never does: read or write a socket, know a dialect's shapes, or keep text after its verdict.
 
+mod armed;
 mod assess;
 mod cascade;
 mod judge;
@@ -22,7 +23,8 @@ mod stream;
 mod whole;
 mod window;
 
-pub use judge::{ABREAST, Armed, Failure, Finding, Guards, Stage, View, arm};
+pub use armed::{Armed, View, arm, compiles};
+pub use judge::{ABREAST, Failure, Finding, Guards, Stage, scores};
 pub use ledger::Tenant;
 pub use normalise::{Kind, Normalised, normalise};
 pub use occasion::{About, Occasion};

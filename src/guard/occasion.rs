@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::judge::{Stage, View};
+use super::armed::{Asked, View};
+use super::judge::Stage;
 use super::ledger::Tenant;
 use super::pattern::PatternSet;
 use crate::api::{Call, Origin};
-use crate::policy::{Bound, Facts, Guard, Rule};
+use crate::policy::{Facts, Guard, Rule};
 
 /// One request under one policy, from its first byte to its last. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -137,22 +138,25 @@ impl Occasion {
         origin: Origin,
         length: usize,
     ) -> impl Iterator<Item = (usize, &Rule, &PatternSet)> {
-        let sets = &self.0.view.armed.patterns;
         let looking = self.at(stage, origin, length).filter(|(.., looks)| *looks == Looks::Yes);
-        looking.filter_map(move |(index, rule, _)| Some((index, rule, sets.get(index)?.as_ref()?)))
+        looking.filter_map(move |(index, rule, _)| Some((index, rule, self.0.view.armed.patterns(index)?)))
     }
 
-    /// The classifier's rules that look at a text, each with its bounds.
-    pub(super) fn classifiers(
-        &self,
-        stage: Stage,
-        origin: Origin,
-        length: usize,
-    ) -> impl Iterator<Item = (usize, &Rule, &[Bound])> {
-        let looking = self.at(stage, origin, length).filter(|(.., looks)| *looks == Looks::Yes);
-        looking
-            .filter(|(_, rule, _)| matches!(rule.guard, Guard::Classifier { .. }))
-            .map(move |(index, rule, _)| (index, rule, rule.bounds(origin)))
+    /// The classifiers that look at a text, each once.
+    pub(super) fn classifiers(&self, stage: Stage, origin: Origin, length: usize) -> Vec<Asked<'_>> {
+        let mut all: Vec<Asked<'_>> = Vec::new();
+        for (index, rule, looks) in self.at(stage, origin, length) {
+            let Some(asked) = self.0.view.armed.asked(index).filter(|_| looks == Looks::Yes) else { continue };
+            let known = all.iter().position(|known| known.at == asked.at);
+            let place = known.unwrap_or(all.len());
+            if known.is_none() {
+                all.push(asked);
+            }
+            if let Some(asked) = all.get_mut(place) {
+                asked.rules.push((index, rule, rule.bounds(origin)));
+            }
+        }
+        all
     }
 
     /// The rules of which nobody can say whether they look at a text.

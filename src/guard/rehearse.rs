@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{self, StreamExt};
 use tokio::time::timeout;
 
-use super::judge::{self, ABREAST, Finding, Guards, View};
+use super::armed::View;
+use super::judge::{self, ABREAST, Finding, Guards};
 use super::ledger::Tenant;
 use super::occasion::{About, Occasion};
 use crate::api::sample;
@@ -36,7 +37,7 @@ pub fn rehearse(guards: &Guards, view: &View, tests: &[Test], limit: Duration) -
 async fn prove(guards: &Guards, view: &View, test: &Test) -> Proof {
     let started = Instant::now();
     let failure = match findings(guards, view, test).await {
-        Ok(findings) => unmet(guards, view, test, &findings).await,
+        Ok(findings) => unmet(view, test, &findings).await,
         Err(reason) => Some(reason),
     };
     Proof { failure, took: started.elapsed() }
@@ -69,7 +70,7 @@ async fn findings(guards: &Guards, view: &View, test: &Test) -> Result<Vec<Findi
 }
 
 /// What differs from what the test expects, if anything does.
-async fn unmet(guards: &Guards, view: &View, test: &Test, findings: &[Finding]) -> Option<String> {
+async fn unmet(view: &View, test: &Test, findings: &[Finding]) -> Option<String> {
     let policy = &view.policy;
     let got = findings.iter().filter_map(|finding| judge::enforced(policy, finding)).max();
     let is = |finding: &Finding, id: &str| policy.rules.get(finding.rule).is_some_and(|rule| rule.id == id);
@@ -88,7 +89,7 @@ async fn unmet(guards: &Guards, view: &View, test: &Test, findings: &[Finding]) 
     }
     for id in missed {
         let _ = write!(told, "; {id} was not hit");
-        told.push_str(&nearest(guards, view, test, id).await);
+        told.push_str(&nearest(view, test, id).await);
     }
     Some(told)
 }
@@ -112,9 +113,11 @@ fn by(view: &View, finding: &Finding) -> String {
 }
 
 /// How near a classifier's rule came to a hit: for whoever sets its threshold.
-async fn nearest(guards: &Guards, view: &View, test: &Test, id: &str) -> String {
-    let rule = view.policy.rules.iter().find(|rule| rule.id == id);
-    let Some(Guard::Classifier { labels }) = rule.map(|rule| &rule.guard) else { return String::new() };
+async fn nearest(view: &View, test: &Test, id: &str) -> String {
+    let rule = view.policy.rules.iter().enumerate().find(|(_, rule)| rule.id == id);
+    let Some((index, Guard::Classifier { labels })) = rule.map(|(index, rule)| (index, &rule.guard)) else {
+        return String::new();
+    };
     let all: Vec<&str> = match &test.probe {
         Probe::Prompt(messages) => messages.iter().map(|(_, said)| said.as_str()).collect(),
         Probe::Answer(said) | Probe::ToolCall(said) => vec![said],
@@ -122,7 +125,7 @@ async fn nearest(guards: &Guards, view: &View, test: &Test, id: &str) -> String 
     let mut best: Option<(f32, String)> = None;
     for bound in labels {
         for said in &all {
-            let Some(score) = guards.score(&bound.name, said).await else { continue };
+            let Some(score) = Guards::score(view, index, &bound.name, said).await else { continue };
             if best.as_ref().is_none_or(|(margin, _)| score - bound.threshold > *margin) {
                 let told = format!(": {} scores {score:.3}, threshold {:.3}", bound.name, bound.threshold);
                 best = Some((score - bound.threshold, told));

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::judge::{self, Guards, Judgement, Stage, Subject};
+use super::armed::{Asked, Heard, View};
+use super::judge::{self, Guards, Judgement, Stage, Subject, scores_within};
 use super::occasion::Occasion;
 use crate::api::Origin;
 use crate::classify::{ScoreError, Scores};
@@ -23,7 +24,7 @@ const MOST: usize = 2 * 1024 * 1024;
 /// What an exhibit takes beside its text.
 const EXHIBIT: usize = 256;
 
-/// A text that guards saw, and what the classifier said of it, if it was asked.
+/// A text that guards saw, and what the classifiers said of it that were asked.
 #[derive(Clone, Debug)]
 pub struct Exhibit {
     /// Which way it travels.
@@ -32,8 +33,8 @@ pub struct Exhibit {
     pub origin: Origin,
     /// The text.
     pub text: String,
-    /// The classifier's scores of it.
-    pub scores: Option<Arc<Scores>>,
+    /// The classifiers' scores of it.
+    heard: Heard,
     /// The part that had not been seen before.
     fresh: Range<usize>,
     /// Texts of one lane of a stream belong together.
@@ -43,7 +44,7 @@ pub struct Exhibit {
 impl Exhibit {
     /// A whole text.
     pub fn whole(stage: Stage, origin: Origin, text: String) -> Self {
-        Self { stage, origin, fresh: 0..text.len(), text, scores: None, lane: None }
+        Self { stage, origin, fresh: 0..text.len(), text, heard: Heard::default(), lane: None }
     }
 }
 
@@ -78,7 +79,7 @@ impl Witness {
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn saw(&self, subject: &Subject<'_>, scores: Option<Arc<Scores>>) {
+    pub(super) fn saw(&self, subject: &Subject<'_>, heard: Heard) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.incomplete {
             return;
@@ -98,10 +99,22 @@ impl Witness {
             stage: subject.stage,
             origin: subject.origin,
             text: subject.text.to_owned(),
-            scores,
+            heard,
             fresh: subject.fresh.clone(),
             lane: (subject.place == judge::STREAM).then_some(subject.choice),
         });
+    }
+}
+
+impl Evidence {
+    /// Keeps what a classifier said of a text with those of its pieces of which it had said nothing.
+    fn hear(&mut self, text: &Joined, at: usize, scores: &Arc<Scores>) {
+        let same = |exhibit: &&mut Exhibit| {
+            (exhibit.stage, exhibit.origin, exhibit.lane) == (text.stage, text.origin, text.lane)
+                && exhibit.heard.of(at).is_none()
+                && (exhibit.lane.is_some() || exhibit.text == text.text)
+        };
+        self.exhibits.iter_mut().filter(same).for_each(|exhibit| exhibit.heard.keep(at, Arc::clone(scores)));
     }
 }
 
@@ -160,9 +173,8 @@ struct Joined {
     origin: Origin,
     lane: Option<u32>,
     text: String,
-    scores: Vec<Arc<Scores>>,
-    /// A piece of it has no scores.
-    unscored: bool,
+    /// What was heard of each of its pieces.
+    heard: Vec<Heard>,
 }
 
 impl Guards {
@@ -174,27 +186,26 @@ impl Guards {
         watched
     }
 
-    /// Gives scores to exhibits that have none, if a policy's classifier rules look at them. A text that would have to
-    /// wait longer than `patience` is an error.
+    /// Lets the classifiers that the rules of either policy ask score the exhibits that they have not scored. A text that
+    /// would have to wait longer than `patience` is an error.
     pub async fn complete(
         &self,
         evidence: &mut Evidence,
         occasions: [&Occasion; 2],
         patience: Duration,
     ) -> Result<(), ScoreError> {
-        let wanted = |stage, origin| occasions.iter().any(|occasion| occasion.classifies(stage, origin));
-        let unscored: Vec<Joined> = joined(&evidence.exhibits)
-            .into_iter()
-            .filter(|text| text.unscored && wanted(text.stage, text.origin))
-            .collect();
-        for text in unscored {
-            let scores = Arc::new(self.scores_within(&text.text, text.origin, patience).await?);
-            let same = |exhibit: &&mut Exhibit| {
-                (exhibit.stage, exhibit.origin, exhibit.lane) == (text.stage, text.origin, text.lane)
-                    && exhibit.scores.is_none()
-                    && (exhibit.lane.is_some() || exhibit.text == text.text)
-            };
-            evidence.exhibits.iter_mut().filter(same).for_each(|exhibit| exhibit.scores = Some(Arc::clone(&scores)));
+        for text in joined(&evidence.exhibits) {
+            let mut unasked: Vec<Asked<'_>> = Vec::new();
+            for asked in occasions.iter().flat_map(|o| o.classifiers(text.stage, text.origin, text.text.len())) {
+                let known = text.heard.iter().all(|heard| heard.of(asked.at).is_some());
+                if !known && unasked.iter().all(|other| other.at != asked.at) {
+                    unasked.push(asked);
+                }
+            }
+            for asked in unasked {
+                let scores = scores_within(asked.classifier, &text.text, text.origin, patience).await?;
+                evidence.hear(&text, asked.at, &Arc::new(scores));
+            }
         }
         Ok(())
     }
@@ -218,7 +229,7 @@ impl Guards {
             };
             let mut judgement = Judgement::default();
             if !text.text.trim().is_empty() {
-                self.decide(occasion, &subject, &text.scores, &mut judgement);
+                self.decide(occasion, &subject, &text.heard, &mut judgement);
             }
             opinion.redactions.extend(judgement.redactions.into_iter().map(|(range, _)| (index, range)));
             for finding in judgement.findings {
@@ -254,16 +265,14 @@ fn joined(exhibits: &[Exhibit]) -> Vec<Joined> {
         match begun.filter(|_| goes_on) {
             Some(text) => {
                 text.text.push_str(fresh);
-                text.scores.extend(exhibit.scores.clone());
-                text.unscored |= exhibit.scores.is_none();
+                text.heard.push(exhibit.heard.clone());
             }
             None => texts.push(Joined {
                 stage: exhibit.stage,
                 origin: exhibit.origin,
                 lane: exhibit.lane,
                 text: fresh.to_owned(),
-                scores: exhibit.scores.iter().cloned().collect(),
-                unscored: exhibit.scores.is_none(),
+                heard: vec![exhibit.heard.clone()],
             }),
         }
     }
@@ -326,24 +335,26 @@ impl Evidence {
         Self { exhibits, ..Self::default() }
     }
 
-    /// What a case keeps of it. `labels` are the names of the scores, `kept` gives what may stay of a text.
-    pub fn texts(&self, labels: &[String], kept: &dyn Fn(&str) -> Option<String>) -> Vec<CaseText> {
+    /// What a case keeps of it. `view` has the classifiers that were heard, `kept` gives what may stay of a text.
+    pub fn texts(&self, view: &View, kept: &dyn Fn(&str) -> Option<String>) -> Vec<CaseText> {
         let text = |text: Joined| CaseText {
             origin: text.origin.as_str().to_owned(),
             blake3: digest(&text.text),
             bytes: text.text.len(),
-            scores: named(labels, &text.scores),
+            scores: named(view, &text.heard),
             text: kept(&text.text),
         };
         joined(&self.exhibits).into_iter().map(text).collect()
     }
 }
 
-fn named(labels: &[String], scores: &[Arc<Scores>]) -> BTreeMap<String, f32> {
+fn named(view: &View, heard: &[Heard]) -> BTreeMap<String, f32> {
     let mut best = BTreeMap::new();
-    for (label, score) in scores.iter().flat_map(|scores| labels.iter().zip(&scores.values)) {
-        let entry = best.entry(label.clone()).or_insert(*score);
-        *entry = score.max(*entry);
+    for (at, index, label) in view.armed.labels() {
+        let scores = heard.iter().filter_map(|heard| heard.of(at)?.values.get(index).copied());
+        if let Some(score) = scores.reduce(f32::max) {
+            best.insert(label.to_string(), score);
+        }
     }
     best
 }

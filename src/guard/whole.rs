@@ -7,7 +7,8 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::judge::{self, ABREAST, Failure, Finding, Guards, Judgement, Stage, Subject, View};
+use super::armed::View;
+use super::judge::{self, ABREAST, Failure, Finding, Guards, Judgement, Stage, Subject};
 use super::occasion::Occasion;
 use super::seam::{Seams, Whose};
 use crate::api::{Call, Reply, Segment};

@@ -1,6 +1,6 @@
 //! One question to a model, and its answer's text.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 
@@ -49,14 +49,9 @@ impl Asker<'_> {
         if !response.status.is_success() {
             return Err(Error::Status { role, status: response.status.as_u16() });
         }
-        let mut bytes = BytesMut::new();
-        while let Some(chunk) = response.body.chunk().await {
-            bytes.extend_from_slice(&chunk.map_err(failed)?);
-            if bytes.len() > MAX_ANSWER {
-                return Err(Error::unreadable(role, format!("it is longer than {MAX_ANSWER} bytes")));
-            }
-        }
-        self.read(role, dialect, bytes.freeze())
+        let body = response.body.whole(MAX_ANSWER).await.map_err(failed)?;
+        let body = body.ok_or_else(|| Error::unreadable(role, format!("it is longer than {MAX_ANSWER} bytes")))?;
+        self.read(role, dialect, body)
     }
 
     fn read(&self, role: &'static str, dialect: Dialect, body: Bytes) -> Result<Said, Error> {

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -24,6 +24,18 @@ impl Answer {
     pub(super) fn new(inner: Incoming, idle: Duration, deadline: Instant) -> Self {
         let first = deadline.min(Instant::now() + idle);
         Self { inner, idle, deadline, alarm: Box::pin(sleep_until(first)) }
+    }
+
+    /// All of it, or `None` if that is more than `cap` bytes; the rest is then not read.
+    pub async fn whole(&mut self, cap: usize) -> Result<Option<Bytes>, Error> {
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = self.chunk().await {
+            whole.extend_from_slice(&chunk?);
+            if whole.len() > cap {
+                return Ok(None);
+            }
+        }
+        Ok(Some(whole.freeze()))
     }
 
     /// The next piece of data, or `None` at the end. Trailers are dropped.

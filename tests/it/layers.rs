@@ -26,7 +26,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("yaml", &[]),
     ("api", &[]),
     ("policy", &["api", "telemetry", "yaml"]),
-    ("classify", &["telemetry"]),
+    ("classify", &["telemetry", "upstream"]),
     ("upstream", &["telemetry"]),
     ("guard", &["api", "policy", "classify", "telemetry"]),
     ("revision", &["api", "policy", "upstream", "telemetry"]),

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wardline::classify::{Classifier, Config};
+use wardline::classify::{Classifier, Config, Models};
 use wardline::guard::{self, Guards};
 use wardline::policy::{Known, KnownLabel, PolicyFile, Snapshot};
 use wardline::telemetry::Metrics;
@@ -39,13 +39,14 @@ fn every_pack_passes_its_own_tests_on_the_shipped_model() {
         entities: guard::ENTITIES.iter().map(|name| (*name).to_owned()).collect(),
         upstreams: Vec::new(),
     };
-    let guards = Guards::new(Some(classifier), metrics);
+    let guards = Guards::new(metrics);
+    let models = Models::new(vec![classifier]).unwrap();
     let files =
         PolicyFile::read_all(&root().join("policies"), &known).unwrap_or_else(|error| panic!("{}", error.report()));
     let mut failures = Vec::new();
     for file in files {
         assert!(file.tests.len() >= 4, "{}: {} tests", file.path.display(), file.tests.len());
-        let armed = guard::arm(&file.policy).unwrap();
+        let armed = guard::arm(&file.policy, &models).unwrap();
         let view = Arc::new(Snapshot { policy: file.policy.clone(), tests: file.tests.clone(), armed });
         let proofs = guard::rehearse(&guards, &view, &file.tests, Duration::from_mins(2)).unwrap();
         failures.extend(file.failures(&proofs).iter().map(ToString::to_string));

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Fate, LaneState, State, StreamGuard, replaced};
 use crate::api::{Channel, Dialect, Lane, Reply};
-use crate::guard::judge::{Finding, View};
+use crate::guard::armed::View;
+use crate::guard::judge::Finding;
 use crate::guard::whole::Cleared;
 use crate::policy::{Action, Mode, OnStream, Rule};
 

@@ -7,7 +7,8 @@ use wardline::classify::{Backend, BackendError, Classifier, Config, Frame, Label
 use wardline::telemetry::Metrics;
 
 /// Words with a meaning, by token.
-const WORDS: &[&str] = &["override", "worthless", "boom", "nan", "fail", "threat", "hold"];
+const WORDS: &[&str] =
+    &["override", "worthless", "boom", "nan", "fail", "threat", "hold", "lost", "narrow", "rowless", "outside"];
 
 /// What texts with "hold" wait at.
 #[derive(Debug, Default)]
@@ -43,8 +44,9 @@ struct Scripted {
 
 /// Three labels: `prompt_attack.attack` on "override", `harm.harassment` on "worthless", `harm.hate` never. "boom"
 /// panics, "nan" scores not-a-number, "fail" is a backend error. "threat" is harassment among at most ten words, and
-/// lost among more, as real models lose a short harm in much harmless text. "hold" waits until the gate is opened.
-pub(crate) fn scripted(metrics: &Metrics, gate: &Arc<Gate>) -> Classifier {
+/// lost among more, as real models lose a short harm in much harmless text. "hold" waits until the gate is opened. "lost"
+/// is what a GPU says that is gone; "narrow" gives a score too few, "rowless" no row, "outside" no probabilities.
+pub(crate) fn scripted(metrics: &Metrics, gate: &Arc<Gate>, places: usize) -> Classifier {
     let label = |head: &str, name: &str| Label {
         head: head.to_owned(),
         name: name.to_owned(),
@@ -53,7 +55,8 @@ pub(crate) fn scripted(metrics: &Metrics, gate: &Arc<Gate>) -> Classifier {
     let labels = vec![label("prompt_attack", "attack"), label("harm", "harassment"), label("harm", "hate")];
     let scripted = || Box::new(Scripted { gate: Arc::clone(gate) });
     let backends: Vec<Box<dyn Backend>> = vec![scripted(), scripted()];
-    Classifier::with_backends(backends, labels, &Config::default(), metrics).unwrap()
+    let config = Config { max_concurrent_requests: places, ..Config::default() };
+    Classifier::with_backends(backends, labels, &config, metrics).unwrap()
 }
 
 impl Backend for Scripted {
@@ -74,8 +77,10 @@ impl Backend for Scripted {
     }
 
     fn infer(&mut self, windows: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, BackendError> {
+        let rowless = |window: &Vec<u32>| window.iter().any(|token| WORDS.get(*token as usize) == Some(&"rowless"));
         windows
             .iter()
+            .filter(|window| !rowless(window))
             .map(|window| {
                 let has = |word: &str| {
                     window.iter().any(|token| WORDS.get(*token as usize).is_some_and(|known| *known == word))
@@ -96,6 +101,15 @@ impl Backend for Scripted {
                         0.1
                     }
                 };
+                if has("lost") {
+                    return Err(BackendError("CUDA failure 719: unspecified launch failure".to_owned()));
+                }
+                if has("narrow") {
+                    return Ok(vec![0.1]);
+                }
+                if has("outside") {
+                    return Ok(vec![1.5, 1.5, 1.5]);
+                }
                 Ok(vec![
                     score(has("override")),
                     score(has("worthless") || (has("threat") && window.len() <= 12)),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use wardline::api::Dialect;
+use wardline::classify::{Classifier, LoadError, Models, Remote};
 use wardline::gateway::{self, Content, Gateway, RolloutConfig, Rollouts};
 use wardline::guard::{self, Guards, PatternSet};
 use wardline::pairs::{self, Feedback, Seal, Spool};
@@ -60,6 +61,10 @@ pub(crate) struct Setup {
     pub(crate) rollout_memory: usize,
     pub(crate) tenants: policy::Tenants,
     pub(crate) feedback: Option<pairs::feedback::Config>,
+    /// Classifiers on servers, beside the scripted one.
+    pub(crate) servers: Vec<(String, Remote)>,
+    /// Texts that the scripted classifier takes at a time.
+    pub(crate) places: usize,
 }
 
 impl Setup {
@@ -79,6 +84,8 @@ impl Setup {
             rollout_memory: Rollouts::MEMORY,
             tenants: policy::Tenants::default(),
             feedback: None,
+            servers: Vec::new(),
+            places: 512,
         }
     }
 }
@@ -106,8 +113,12 @@ impl Running {
         }
         let metrics = Arc::new(Metrics::new().unwrap());
         let gate = Arc::new(classifier::Gate::default());
-        let classifier = classifier::scripted(&metrics, &gate);
-        let labels = classifier.labels().iter().map(|label| KnownLabel {
+        let mut classifiers = vec![classifier::scripted(&metrics, &gate, setup.places)];
+        for (name, server) in setup.servers.clone() {
+            classifiers.push(remote(name, server, &metrics).await.unwrap());
+        }
+        let models = Models::new(classifiers).unwrap();
+        let labels = models.labels().map(|label| KnownLabel {
             head: label.head.clone(),
             name: label.name.clone(),
             thresholds: label.thresholds.clone(),
@@ -123,16 +134,17 @@ impl Running {
             tenants: setup.tenants.clone(),
             ..policy::Config::default()
         };
-        let rehearsal = Guards::new(Some(classifier.clone()), Arc::new(Metrics::new().unwrap()));
+        let rehearsal = Guards::new(Arc::new(Metrics::new().unwrap()));
         let prove = move |view: &guard::View, tests: &[policy::Test]| {
             guard::rehearse(&rehearsal, view, tests, std::time::Duration::from_secs(10))
         };
-        let store = Store::open(&config, known, Arc::clone(&metrics), Makers::new(guard::arm).proving(prove));
+        let makers = Makers::new(move |policy| guard::arm(policy, &models));
+        let store = Store::open(&config, known, Arc::clone(&metrics), makers.proving(prove));
         let store = store.unwrap_or_else(|error| panic!("{}", error.report()));
         let spool = pairs::Config { dir: dir.path().join("pairs"), ..pairs::Config::default() };
-        let guards = Guards::new(Some(classifier), Arc::clone(&metrics)).with_ledger(setup.config.ledger_bytes);
+        let guards = Guards::new(Arc::clone(&metrics)).with_ledger(setup.config.ledger_bytes);
         let cases = RolloutConfig { dir: dir.path().join("rollouts"), content: setup.content, ..Default::default() };
-        let quiet = guards.counting(Arc::new(Metrics::new().unwrap()));
+        let quiet = Guards::new(Arc::new(Metrics::new().unwrap()));
         let redaction = PatternSet::compile(&entities, &[]).unwrap();
         let rollouts = Rollouts::start(Some(&cases), quiet, redaction, setup.rollout_memory, Arc::clone(&metrics));
         let rollouts = rollouts.unwrap();
@@ -247,6 +259,13 @@ impl Running {
         self.ask_to_stop();
         self.server.await.unwrap()
     }
+}
+
+/// A classifier on a server, loaded as `serve` does, off the async runtime's threads.
+pub(crate) async fn remote(name: String, server: Remote, metrics: &Arc<Metrics>) -> Result<Classifier, LoadError> {
+    let (runtime, metrics) = (tokio::runtime::Handle::current(), Arc::clone(metrics));
+    let key = |_name: &str| Some("server-secret".to_owned());
+    tokio::task::spawn_blocking(move || Classifier::remote(&name, &server, key, &runtime, &metrics)).await.unwrap()
 }
 
 fn provider_of(
