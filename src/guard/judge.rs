@@ -192,8 +192,8 @@ impl Guards {
         let known = entry.map(|(ledger, place)| ledger.known(place)).unwrap_or_default();
         judgement.replayed = known.blocked;
         let scored = subject.joints.is_none_or(|(_, tells)| tells);
-        let asked =
-            if scored { occasion.classifiers(subject.stage, subject.origin, subject.length) } else { Vec::new() };
+        let mut asked = occasion.classifiers(subject.stage, subject.origin, subject.length);
+        asked.retain(|_| scored);
         let unknown = asked.iter().any(|asked| known.heard.of(asked.at).is_none());
         let readings = self.match_patterns(occasion, subject, unknown, &mut judgement);
         let failure = self.classify(subject, &asked, &readings, (entry, known), &mut judgement).await.err();
