@@ -3,7 +3,7 @@
 //! It may take a plain text for one that is not; the steps then find nothing. The other way round it must not err: each
 //! question here is at least as wide as that of the step that it stands for, and a test holds both alike.
 
-use super::ciphers::{self, hides_a_word};
+use super::ciphers::{self, hides_a_word, reads_backwards};
 use super::decodings;
 use super::words;
 
@@ -78,6 +78,8 @@ struct Walk<'a> {
     spelt: bool,
     /// Words in the sentence that are known ones when turned by thirteen.
     hidden: usize,
+    /// The same of words that are read from their ends.
+    backwards: usize,
     /// Where the last word ended; how many single letters and how many pairs of hexadecimal digits led up to it.
     last: usize,
     singles: usize,
@@ -105,9 +107,12 @@ impl Walk<'_> {
         self.spelt |= self.spelling < start;
         if all & DIGIT == 0 {
             self.hidden += usize::from(hides_a_word(&self.bytes[start..end]));
+            self.backwards += usize::from(reads_backwards(&self.bytes[start..end]));
         } else {
-            let parts = self.bytes[start..end].split(u8::is_ascii_digit);
-            self.hidden += parts.filter(|part| hides_a_word(part)).count();
+            for part in self.bytes[start..end].split(u8::is_ascii_digit) {
+                self.hidden += usize::from(hides_a_word(part));
+                self.backwards += usize::from(reads_backwards(part));
+            }
         }
         match end - start {
             1 => self.single(start, all),
@@ -182,11 +187,13 @@ impl Walk<'_> {
             self.spelt |= matches!(byte, b'@' | b'$');
         }
         if class & END != 0 {
-            let sentence = self.sentence..self.bytes.len().min(at + 1);
-            if self.hidden >= 2 && ciphers::is_turned(&self.text[sentence]) {
+            let sentence = &self.text[self.sentence..self.bytes.len().min(at + 1)];
+            if self.hidden >= 2 && ciphers::is_turned(sentence)
+                || self.backwards >= 2 && ciphers::is_backwards(sentence)
+            {
                 return false;
             }
-            (self.hidden, self.sentence) = (0, at + 1);
+            (self.hidden, self.backwards, self.sentence) = (0, 0, at + 1);
         }
         true
     }

@@ -106,6 +106,15 @@ const fn beginnings() -> [(u16, u16); 676] {
     all
 }
 
+/// Whether a known word begins with these letters, in either case.
+pub(super) fn begins_a_word(first: u8, second: u8) -> bool {
+    if !first.is_ascii_alphabetic() || !second.is_ascii_alphabetic() {
+        return false;
+    }
+    let (start, end) = BEGINNINGS[index(first.to_ascii_lowercase(), second.to_ascii_lowercase())];
+    start < end
+}
+
 /// Whether two letters, of either case, begin a word of the list when they are turned by thirteen.
 pub(super) fn may_hide(first: u8, second: u8) -> bool {
     let turned = |letter: u8| (letter.to_ascii_lowercase().wrapping_sub(b'a').wrapping_add(13)) % 26;

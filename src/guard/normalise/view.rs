@@ -40,13 +40,15 @@ pub enum Kind {
     Escape,
     /// The alphabet turned by thirteen.
     Rot13,
+    /// Words or a sentence from the end to the beginning.
+    Backwards,
     /// Letters that stand on their heads.
     UpsideDown,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 18] = [
+    pub const ALL: [Kind; 19] = [
         Kind::Form,
         Kind::Hidden,
         Kind::Bidi,
@@ -64,6 +66,7 @@ impl Kind {
         Kind::Entity,
         Kind::Escape,
         Kind::Rot13,
+        Kind::Backwards,
         Kind::UpsideDown,
     ];
 
@@ -87,6 +90,7 @@ impl Kind {
             Kind::Entity => "entity",
             Kind::Escape => "escape",
             Kind::Rot13 => "rot13",
+            Kind::Backwards => "backwards",
             Kind::UpsideDown => "upside_down",
         }
     }

@@ -48,6 +48,9 @@ pub(crate) const TRICKS: &[Trick] = &[
     ("escapes", |text| each(text, |b| format!("\\u{b:04x}")).concat()),
     ("rot13", |text| text.chars().map(thirteen).collect()),
     ("rot13 in base64", |text| base64(&text.chars().map(thirteen).collect::<String>())),
+    ("words backwards", |text| {
+        text.split(' ').map(|word| word.chars().rev().collect::<String>()).collect::<Vec<_>>().join(" ")
+    }),
     ("upside down", |text| {
         mapped(&text.chars().rev().collect::<String>(), "abcdefghijklmnpqrtuvwy", "ɐqɔpǝɟƃɥᴉɾʞlɯudbɹʇnʌʍʎ")
     }),
