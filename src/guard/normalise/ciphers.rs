@@ -1,26 +1,37 @@
 //! Whole sentences in another alphabet or direction: turned by thirteen, backwards, or upside down.
 
+use std::ops::Range;
+
 use super::tables::{begins_a_word, is_word, may_hide, turned};
 use super::view::{Edit, Kind, Normalised};
 
 /// Longer than any word that is looked up.
 const LONGEST: usize = 16;
 
+/// A way to write sentences.
+struct Cipher {
+    kind: Kind,
+    /// Whether a sentence shows by itself that it is written so.
+    shows: fn(&str) -> bool,
+    read: fn(&str) -> String,
+}
+
+const ROT13: Cipher = Cipher { kind: Kind::Rot13, shows: is_turned, read: turn };
+const BACKWARDS: Cipher = Cipher { kind: Kind::Backwards, shows: is_backwards, read: turn_round };
+const UPSIDE_DOWN: Cipher = Cipher { kind: Kind::UpsideDown, shows: is_overturned, read: overturn };
+
 /// Turns back what makes sense only when turned.
 pub(super) fn undo(mut view: Normalised) -> Normalised {
     let steps = view.text().len();
-    view.stepped(steps);
-    let edits = sentences(view.text(), rot13);
-    view = view.replace(&edits);
-    view.stepped(steps);
-    let edits = sentences(view.text(), backwards);
-    view = view.replace(&edits);
-    if view.text().is_ascii() {
-        return view;
+    for cipher in [ROT13, BACKWARDS, UPSIDE_DOWN] {
+        if cipher.kind == Kind::UpsideDown && view.text().is_ascii() {
+            break;
+        }
+        view.stepped(steps);
+        let edits = sentences(view.text(), &cipher);
+        view = view.replace(&edits);
     }
-    view.stepped(steps);
-    let edits = sentences(view.text(), upside_down);
-    view.replace(&edits)
+    view
 }
 
 /// Whether a word is a known one when turned by thirteen.
@@ -33,11 +44,6 @@ pub(super) fn hides_a_word(word: &[u8]) -> bool {
         *to = thirteen(from.to_ascii_lowercase());
     }
     is_word(&letters[..word.len()])
-}
-
-/// Whether a sentence makes sense only when it is turned by thirteen.
-pub(super) fn is_turned(sentence: &str) -> bool {
-    rot13(sentence).is_some()
 }
 
 /// Whether a word of three letters or more is a known one when read from its end.
@@ -53,66 +59,71 @@ pub(super) fn reads_backwards(word: &[u8]) -> bool {
     is_word(&letters[..word.len()])
 }
 
-/// Whether a sentence makes sense only when its words are read from their ends.
-pub(super) fn is_backwards(sentence: &str) -> bool {
-    backwards(sentence).is_some()
+/// Asks about each sentence: what stands between line ends, stops, colons and quotation marks. Sentences without a known
+/// word go along where most of the text is written in that way.
+fn sentences(text: &str, cipher: &Cipher) -> Vec<Edit> {
+    let ends = |c: char| matches!(c, '\n' | '.' | '!' | '?' | ':' | ';' | '"' | '(' | ')' | '<' | '>' | '`');
+    let (mut evident, mut doubtful) = (Vec::new(), Vec::new());
+    let mut start = 0;
+    for sentence in text.split_inclusive(ends) {
+        let range = start..start + sentence.len();
+        start = range.end;
+        if (cipher.shows)(sentence) {
+            evident.push(range);
+        } else if sentence.bytes().any(|b| b.is_ascii_alphabetic()) && !words(sentence, 2).any(is_known) {
+            doubtful.push(range);
+        }
+    }
+    let length = |ranges: &[Range<usize>]| ranges.iter().map(ExactSizeIterator::len).sum::<usize>();
+    if cipher.kind != Kind::UpsideDown && length(&doubtful) < length(&evident) {
+        evident.append(&mut doubtful);
+        evident.sort_unstable_by_key(|range| range.start);
+    }
+    evident.into_iter().map(|range| Edit::new(range.clone(), (cipher.read)(&text[range]), cipher.kind)).collect()
 }
 
-/// Asks about each sentence: what stands between line ends, stops, colons and quotation marks.
-fn sentences(text: &str, turn: fn(&str) -> Option<(String, Kind)>) -> Vec<Edit> {
-    let mut edits = Vec::new();
-    let mut start = 0;
-    let ends = |c: char| matches!(c, '\n' | '.' | '!' | '?' | ':' | ';' | '"' | '(' | ')' | '<' | '>' | '`');
-    for sentence in text.split_inclusive(ends) {
-        let end = start + sentence.len();
-        if let Some((with, kind)) = turn(sentence) {
-            edits.push(Edit::new(start..end, with, kind));
-        }
-        start = end;
-    }
-    edits
+/// Runs of ASCII letters of that length or more.
+fn words(sentence: &str, least: usize) -> impl Iterator<Item = &[u8]> {
+    sentence.as_bytes().split(|b| !b.is_ascii_alphabetic()).filter(move |word| word.len() >= least)
+}
+
+fn is_known(word: &[u8]) -> bool {
+    (2..=LONGEST).contains(&word.len()) && is_word(&word.to_ascii_lowercase())
 }
 
 /// Common words must show when the letters are turned, and hardly any before.
-fn rot13(sentence: &str) -> Option<(String, Kind)> {
-    let (mut words, mut plain, mut hidden) = (0usize, 0usize, 0usize);
-    for word in sentence.as_bytes().split(|b| !b.is_ascii_alphabetic()).filter(|word| !word.is_empty()) {
-        words += 1;
+pub(super) fn is_turned(sentence: &str) -> bool {
+    let (mut all, mut hidden) = (0usize, 0usize);
+    for word in words(sentence, 1) {
+        all += 1;
         hidden += usize::from(hides_a_word(word));
     }
-    if hidden < 2 || hidden * 3 < words {
-        return None;
-    }
-    for word in sentence.as_bytes().split(|b| !b.is_ascii_alphabetic()) {
-        plain += usize::from((2..=LONGEST).contains(&word.len()) && is_word(&word.to_ascii_lowercase()));
-    }
-    (hidden > plain * 3).then(|| {
-        let turned = sentence.chars().map(|c| if c.is_ascii() { char::from(thirteen(c as u8)) } else { c });
-        (turned.collect(), Kind::Rot13)
-    })
+    hidden >= 2 && hidden * 3 >= all && hidden > words(sentence, 2).filter(|word| is_known(word)).count() * 3
+}
+
+fn turn(sentence: &str) -> String {
+    sentence.chars().map(|c| if c.is_ascii() { char::from(thirteen(c as u8)) } else { c }).collect()
 }
 
 /// Common words must show when words are read from their ends, one of them no short one, and hardly any before. Words of
 /// two letters prove nothing: they are words of some language either way.
-fn backwards(sentence: &str) -> Option<(String, Kind)> {
-    let (mut words, mut plain, mut hidden, mut longest) = (0usize, 0usize, 0usize, 0usize);
-    let letters = |b: &u8| !b.is_ascii_alphabetic();
-    for word in sentence.as_bytes().split(letters).filter(|word| word.len() > 2) {
-        words += 1;
-        let known = word.len() <= LONGEST && is_word(&word.to_ascii_lowercase());
-        plain += usize::from(known);
-        if !known && reads_backwards(word) {
+pub(super) fn is_backwards(sentence: &str) -> bool {
+    let (mut all, mut plain, mut hidden, mut longest) = (0usize, 0usize, 0usize, 0usize);
+    for word in words(sentence, 3) {
+        all += 1;
+        if is_known(word) {
+            plain += 1;
+        } else if reads_backwards(word) {
             hidden += 1;
             longest = longest.max(word.len());
         }
     }
-    if hidden < 2 || longest < 4 || hidden * 3 < words || hidden <= plain * 3 {
-        return None;
-    }
-    Some((
-        if ends_with_its_beginning(sentence) { reversed(sentence) } else { each_reversed(sentence) },
-        Kind::Backwards,
-    ))
+    hidden >= 2 && longest >= 4 && hidden * 3 >= all && hidden > plain * 3
+}
+
+/// Reads a sentence from its end, or else each of its words.
+fn turn_round(sentence: &str) -> String {
+    if ends_with_its_beginning(sentence) { sentence.chars().rev().collect() } else { each_reversed(sentence) }
 }
 
 /// A sentence that was written from its end has its capital there: in the last letter of the last word, not of the first.
@@ -138,10 +149,6 @@ fn each_reversed(sentence: &str) -> String {
     out
 }
 
-fn reversed(sentence: &str) -> String {
-    sentence.chars().rev().collect()
-}
-
 fn thirteen(letter: u8) -> u8 {
     match letter {
         b'a'..=b'z' => (letter - b'a' + 13) % 26 + b'a',
@@ -151,12 +158,15 @@ fn thirteen(letter: u8) -> u8 {
 }
 
 /// A sentence with several letters that only stand on their heads is read from its end.
-fn upside_down(sentence: &str) -> Option<(String, Kind)> {
+fn is_overturned(sentence: &str) -> bool {
     let (mut letters, mut overturned) = (0usize, 0usize);
     for c in sentence.chars().filter(|c| c.is_alphabetic()) {
         letters += 1;
         overturned += usize::from(!c.is_ascii() && turned(c).is_some());
     }
-    let found = overturned >= 3 && overturned * 4 >= letters;
-    found.then(|| (sentence.chars().rev().map(|c| turned(c).unwrap_or(c)).collect(), Kind::UpsideDown))
+    overturned >= 3 && overturned * 4 >= letters
+}
+
+fn overturn(sentence: &str) -> String {
+    sentence.chars().rev().map(|c| turned(c).unwrap_or(c)).collect()
 }

@@ -212,10 +212,12 @@ fn joins_words(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte >= 0x80 || byte == b'\''
 }
 
-/// Digits and signs for letters, and capitals strewn into words, in one walk.
+/// Digits and signs for letters, and capitals strewn into words, in one walk. Where many words show that digits stand for
+/// letters, those go along that do not show it by themselves: `7h3`, `1n`, `4nd`.
 fn spelt(text: &str) -> Vec<Edit> {
     let bytes = text.as_bytes();
-    let mut edits = Vec::new();
+    let (mut edits, mut doubtful) = (Vec::new(), Vec::new());
+    let (mut all, mut evident) = (0usize, 0usize);
     let mut at = 0;
     while at < bytes.len() {
         if !is_spelling(bytes[at]) {
@@ -228,9 +230,33 @@ fn spelt(text: &str) -> Vec<Edit> {
             plain &= bytes[at].is_ascii_alphabetic();
             at += 1;
         }
+        let known = edits.len();
         spelling(text, start..at, plain, &mut edits);
+        all += usize::from(bytes[start..at].iter().any(u8::is_ascii_alphabetic));
+        if !plain && edits.len() > known {
+            evident += 1;
+        } else if !plain {
+            doubtful.push(start..at);
+        }
+    }
+    if evident >= 2 && evident * 4 >= all {
+        edits.extend(doubtful.into_iter().filter(|word| may_be_leet(bytes, word)).flat_map(|word| respelt(text, word)));
+        edits.sort_unstable_by_key(|edit| edit.range.start);
     }
     edits
+}
+
+/// Letters, and digits and signs that may stand for some; no address, number or unit of a language that is not this one.
+fn may_be_leet(bytes: &[u8], word: &Range<usize>) -> bool {
+    let letters = &bytes[word.clone()];
+    let around = [word.start.checked_sub(1).map(|at| bytes[at]), bytes.get(word.end).copied()];
+    let alone = around.iter().flatten().all(|b| *b < 0x80 && *b != b'.' && *b != b'@');
+    let spelt = |b: &u8| b.is_ascii_alphabetic() || unleet(*b).is_some();
+    alone
+        && (2..=LONGEST_LEET).contains(&letters.len())
+        && !letters.starts_with(b"0x")
+        && letters.iter().any(u8::is_ascii_alphabetic)
+        && letters.iter().all(spelt)
 }
 
 /// Whether such a word would be read another way.
@@ -285,11 +311,14 @@ fn leet(text: &str, word: Range<usize>, after: u8, edits: &mut Vec<Edit>) {
     if vowels == 0 || vowels * 10 < read.len() {
         return;
     }
-    let changed = read.iter().zip(letters).enumerate().filter(|(_, (read, written))| read != written);
-    edits.extend(changed.map(|(at, (read, _))| {
-        let start = word.start + at;
-        Edit::new(start..start + 1, char::from(*read), Kind::Leet)
-    }));
+    edits.extend(respelt(text, word.start..word.start + letters.len()));
+}
+
+/// Each digit and sign of a word as the letter that it is read as.
+fn respelt(text: &str, word: Range<usize>) -> Vec<Edit> {
+    let letters = text.as_bytes()[word.clone()].strip_suffix(b"!").unwrap_or(&text.as_bytes()[word.clone()]);
+    let read = (0..letters.len()).map(|at| (at, read(letters, at))).filter(|(at, read)| *read != letters[*at]);
+    read.map(|(at, read)| Edit::new(word.start + at..word.start + at + 1, char::from(read), Kind::Leet)).collect()
 }
 
 fn is_leet(letters: &[u8], after: u8) -> bool {
