@@ -5,7 +5,8 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::armed::View;
-use super::judge::{ABREAST, Failure, Guards, reason};
+use super::judge::{Failure, Guards};
+use super::score::{ABREAST, reason};
 use crate::api::Assessment;
 use crate::classify::{Classifier, Label, ScoreError};
 use crate::policy::Guard;

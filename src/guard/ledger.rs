@@ -5,6 +5,7 @@
 //! lives as long as the process. Only prompts are kept: an answer comes once.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::armed::Heard;
@@ -56,6 +57,8 @@ pub(super) struct Ledger {
     shards: [Mutex<Shard>; SHARDS],
     /// For one generation of one shard.
     capacity: usize,
+    /// Whether a text was ever blocked: until then nobody needs to look for one.
+    blocks: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -76,7 +79,7 @@ impl Ledger {
         rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut key).ok()?;
         let capacity = bytes / (2 * SHARDS);
         let shards = std::array::from_fn(|_| Mutex::default());
-        (capacity >= ENTRY).then_some(Self { key, shards, capacity, metrics })
+        (capacity >= ENTRY).then_some(Self { key, shards, capacity, blocks: AtomicBool::new(false), metrics })
     }
 
     /// Where the verdict of a text is kept. Each part is preceded by its length, so that no two places are one.
@@ -97,6 +100,11 @@ impl Ledger {
         known
     }
 
+    /// Whether a rule has blocked any text since the start.
+    pub(super) fn blocks(&self) -> bool {
+        self.blocks.load(Ordering::Relaxed)
+    }
+
     /// Whether a rule has blocked the text at a place. Not counted as a lookup.
     pub(super) fn is_blocked(&self, place: Place) -> bool {
         self.change(place, |_| {}).is_some_and(|known| known.blocked)
@@ -110,6 +118,7 @@ impl Ledger {
     /// Keeps that a rule has blocked a text.
     pub(super) fn block(&self, place: Place) {
         self.put(place, |known| known.blocked = true);
+        self.blocks.store(true, Ordering::Relaxed);
     }
 
     fn put(&self, place: Place, change: impl FnOnce(&mut Known)) {

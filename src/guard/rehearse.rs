@@ -9,9 +9,10 @@ use futures_util::stream::{self, StreamExt};
 use tokio::time::timeout;
 
 use super::armed::View;
-use super::judge::{self, ABREAST, Finding, Guards};
+use super::judge::{self, Finding, Guards};
 use super::ledger::Tenant;
 use super::occasion::{About, Occasion};
+use super::score::ABREAST;
 use crate::api::sample;
 use crate::policy::{Action, Guard, Probe, Proof, Test};
 

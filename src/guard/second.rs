@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::armed::{Asked, Heard, View};
-use super::judge::{self, Guards, Judgement, Stage, Subject, scores_within};
+use super::judge::{self, Guards, Judgement, Stage, Subject};
 use super::occasion::Occasion;
+use super::score::scores_within;
 use crate::api::Origin;
 use crate::classify::{ScoreError, Scores};
 use crate::policy::{Action, Mode};

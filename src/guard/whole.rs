@@ -8,8 +8,9 @@ use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::armed::View;
-use super::judge::{self, ABREAST, Failure, Finding, Guards, Judgement, Stage, Subject};
+use super::judge::{self, Failure, Finding, Guards, Judgement, Stage, Subject};
 use super::occasion::Occasion;
+use super::score::ABREAST;
 use super::seam::{Seams, Whose};
 use crate::api::{Call, Reply, Segment};
 use crate::policy::{Action, ReplayedBlock};
@@ -153,10 +154,10 @@ impl Guards {
     ) -> Result<Judged<'a>, Failure> {
         let since = Instant::now();
         let seams = if occasion.looks(stage) { self.seams(occasion, segments) } else { Seams::none() };
-        let texts = segments.iter().map(|segment| self.segment(occasion, stage, segment, since).boxed());
+        let texts = segments.iter().map(|segment| self.segment(occasion, stage, segment, since).left_future());
         let whose: Vec<Whose<'_>> = segments.iter().map(Whose::of).collect();
         let over = seams.seams.iter();
-        let over = over.map(|seam| self.seam(occasion, stage, (seam, &whose[seam.segment]), since).boxed());
+        let over = over.map(|seam| self.seam(occasion, stage, (seam, &whose[seam.segment]), since).right_future());
         let judged: Vec<_> = texts.chain(over).collect();
         let judgements = stream::iter(judged).buffered(ABREAST).try_collect().await?;
         let mut judged = Judged { judgements, segments: segments.len(), seams };
