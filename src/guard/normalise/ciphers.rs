@@ -1,7 +1,5 @@
 //! Whole sentences in another alphabet or direction: turned by thirteen, backwards, or upside down.
 
-use std::ops::Range;
-
 use super::tables::{begins_a_word, is_word, may_hide, turned};
 use super::view::{Edit, Kind, Normalised};
 
@@ -14,18 +12,21 @@ struct Cipher {
     /// Whether a sentence shows by itself that it is written so.
     shows: fn(&str) -> bool,
     read: fn(&str) -> String,
+    /// Whether its letters are those of plain text, so that a sentence without a known word may be written so, too.
+    plain_letters: bool,
 }
 
-const ROT13: Cipher = Cipher { kind: Kind::Rot13, shows: is_turned, read: turn };
-const BACKWARDS: Cipher = Cipher { kind: Kind::Backwards, shows: is_backwards, read: turn_round };
-const UPSIDE_DOWN: Cipher = Cipher { kind: Kind::UpsideDown, shows: is_overturned, read: overturn };
+const ROT13: Cipher = Cipher { kind: Kind::Rot13, shows: is_turned, read: turn, plain_letters: true };
+const BACKWARDS: Cipher = Cipher { kind: Kind::Backwards, shows: is_backwards, read: turn_round, plain_letters: true };
+const UPSIDE_DOWN: Cipher =
+    Cipher { kind: Kind::UpsideDown, shows: is_overturned, read: overturn, plain_letters: false };
 
 /// Turns back what makes sense only when turned.
 pub(super) fn undo(mut view: Normalised) -> Normalised {
     let steps = view.text().len();
     for cipher in [ROT13, BACKWARDS, UPSIDE_DOWN] {
-        if cipher.kind == Kind::UpsideDown && view.text().is_ascii() {
-            break;
+        if !cipher.plain_letters && view.text().is_ascii() {
+            continue;
         }
         view.stepped(steps);
         let edits = sentences(view.text(), &cipher);
@@ -63,23 +64,24 @@ pub(super) fn reads_backwards(word: &[u8]) -> bool {
 /// word go along where most of the text is written in that way.
 fn sentences(text: &str, cipher: &Cipher) -> Vec<Edit> {
     let ends = |c: char| matches!(c, '\n' | '.' | '!' | '?' | ':' | ';' | '"' | '(' | ')' | '<' | '>' | '`');
-    let (mut evident, mut doubtful) = (Vec::new(), Vec::new());
+    let (mut found, mut evident, mut doubtful) = (Vec::new(), 0usize, 0usize);
     let mut start = 0;
     for sentence in text.split_inclusive(ends) {
         let range = start..start + sentence.len();
         start = range.end;
-        if (cipher.shows)(sentence) {
-            evident.push(range);
-        } else if sentence.bytes().any(|b| b.is_ascii_alphabetic()) && !words(sentence, 2).any(is_known) {
-            doubtful.push(range);
+        let shows = (cipher.shows)(sentence);
+        let may = cipher.plain_letters && sentence.bytes().any(|b| b.is_ascii_alphabetic());
+        if shows {
+            evident += range.len();
+        } else if may && !words(sentence, 2).any(is_known) {
+            doubtful += range.len();
+        } else {
+            continue;
         }
+        found.push((range, shows));
     }
-    let length = |ranges: &[Range<usize>]| ranges.iter().map(ExactSizeIterator::len).sum::<usize>();
-    if cipher.kind != Kind::UpsideDown && length(&doubtful) < length(&evident) {
-        evident.append(&mut doubtful);
-        evident.sort_unstable_by_key(|range| range.start);
-    }
-    evident.into_iter().map(|range| Edit::new(range.clone(), (cipher.read)(&text[range]), cipher.kind)).collect()
+    let read = found.into_iter().filter(|(_, shows)| *shows || doubtful < evident);
+    read.map(|(range, _)| Edit::new(range.clone(), (cipher.read)(&text[range]), cipher.kind)).collect()
 }
 
 /// Runs of ASCII letters of that length or more.

@@ -298,11 +298,7 @@ fn shuffled(text: &str, word: Range<usize>, edits: &mut Vec<Edit>) {
 /// `1gn0re`, `pr3v!ous`: at least half are letters, a digit or sign stands between letters or before four of them, and
 /// what comes out can be spoken.
 fn leet(text: &str, word: Range<usize>, after: u8, edits: &mut Vec<Edit>) {
-    let mut letters = &text.as_bytes()[word.clone()];
-    // Marks at the end are those of a sentence.
-    while let [rest @ .., b'!' | b'|'] = letters {
-        letters = rest;
-    }
+    let letters = without_marks(&text.as_bytes()[word.clone()]);
     if !is_leet(letters, after) {
         return;
     }
@@ -311,12 +307,20 @@ fn leet(text: &str, word: Range<usize>, after: u8, edits: &mut Vec<Edit>) {
     if vowels == 0 || vowels * 10 < read.len() {
         return;
     }
-    edits.extend(respelt(text, word.start..word.start + letters.len()));
+    edits.extend(respelt(text, word));
+}
+
+/// A word without the marks at its end, which are those of a sentence.
+fn without_marks(mut word: &[u8]) -> &[u8] {
+    while let [rest @ .., b'!' | b'|'] = word {
+        word = rest;
+    }
+    word
 }
 
 /// Each digit and sign of a word as the letter that it is read as.
 fn respelt(text: &str, word: Range<usize>) -> Vec<Edit> {
-    let letters = text.as_bytes()[word.clone()].strip_suffix(b"!").unwrap_or(&text.as_bytes()[word.clone()]);
+    let letters = without_marks(&text.as_bytes()[word.clone()]);
     let read = (0..letters.len()).map(|at| (at, read(letters, at))).filter(|(at, read)| *read != letters[*at]);
     read.map(|(at, read)| Edit::new(word.start + at..word.start + at + 1, char::from(read), Kind::Leet)).collect()
 }
