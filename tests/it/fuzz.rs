@@ -135,7 +135,7 @@ type Body = fn(&[u8]);
 /// The targets on stable, over changed inputs of the corpora, without coverage: `make fuzz-stable`. What breaks one lies in
 /// `target/fuzz-found` afterwards.
 #[test]
-#[ignore = "runs for WARDLINE_FUZZ_S seconds a target"]
+#[ignore = "runs for WARDLINE_FUZZ_S seconds a target: `make fuzz-stable`"]
 fn changed_inputs_hold() {
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |value| value.parse().unwrap());
     let (seconds, seed) = (number("WARDLINE_FUZZ_S", 10), number("WARDLINE_FUZZ_SEED", 0x9e37_79b9_7f4a_7c15));
