@@ -164,7 +164,7 @@ pub fn labels(config: &Config) -> Result<Vec<Label>, LoadError> {
 /// What cannot be read has a fingerprint too.
 pub fn fingerprint(config: &Config) -> String {
     let mut hasher = blake3::Hasher::new();
-    for name in [manifest::NAME, sieve::MANIFEST] {
+    for name in [manifest::NAME, GpuForm::NAME, sieve::MANIFEST] {
         hasher.update(&std::fs::read(config.dir.join(name)).unwrap_or_default());
         hasher.update(&[0]);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::fixture::{Graph, asset, bytes, folder};
-use crate::classify::{Classifier, Config, Device, LoadError, MissingGpu, ScoreError};
+use crate::classify::{Classifier, Config, Device, LoadError, MissingGpu, ScoreError, fingerprint};
 use crate::telemetry::Metrics;
 
 fn config(dir: &Path) -> Config {
@@ -123,6 +123,16 @@ fn a_fall_back_is_in_the_metrics() {
         assert_eq!(classifier.device(), "cpu", "there is no form for a GPU");
         assert!(page.contains(&format!("wardline_classifier_fallback{{model=\"fixture\",{series}\n")), "{page}");
     }
+}
+
+#[test]
+fn another_form_for_a_gpu_is_another_model() {
+    let dir = folder(&Graph::default(), |_| {});
+    let told = || fingerprint(&config(dir.path()));
+    let before = told();
+    assert_eq!(told(), before);
+    fs::write(dir.path().join("gpu.json"), "{}").unwrap();
+    assert_ne!(told(), before);
 }
 
 #[test]
