@@ -106,6 +106,7 @@ fn a_gpu_needs_a_form_of_the_model_that_is_made_for_it() {
         (with(|form| form["of"] = json!("00")), "made from other weights"),
         (with(|form| form["weights"]["precision"] = json!("int8")), "int8 weights are for CPUs"),
         (with(|form| form["self_test"] = json!([])), "self_test compares no score"),
+        (with(|form| form["self_test"][0]["scores"] = json!({"harm.typo": 0.5})), "self_test names \"harm.typo\""),
         (with(|form| form["weights"]["path"] = json!("../gpu.onnx")), "leads out of the model's folder"),
         (with(|form| form["weights"]["bytes"] = json!(7)), "size in bytes"),
     ] {
