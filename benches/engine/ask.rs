@@ -52,12 +52,7 @@ impl Client {
 
     /// Sends a chat completion request.
     pub(crate) fn chat(&mut self, body: &[u8]) -> Result<Answer> {
-        let head = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
-             authorization: Bearer bench\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        self.exchange(&[head.as_bytes(), body].concat())
+        self.exchange(&[wire::chat_head(body.len()).as_bytes(), body].concat())
     }
 
     pub(crate) fn get(&mut self, path: &str) -> Result<Answer> {

@@ -103,11 +103,7 @@ struct Connection {
 impl Connection {
     async fn open(port: u16, scenario: &Scenario, seed: u64) -> Result<Connection> {
         let body = texts::request(scenario.prompt_bytes, scenario.kind.is_stream());
-        let head = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
-             authorization: Bearer bench\r\naccept: */*\r\ncontent-length: {}\r\n\r\n",
-            body.bytes().len()
-        );
+        let head = wire::chat_head(body.bytes().len());
         Ok(Connection {
             port,
             socket: dial(port).await?,

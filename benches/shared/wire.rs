@@ -4,6 +4,14 @@ use std::time::Duration;
 
 use crate::Result;
 
+/// The head of a chat completion request with so long a body.
+pub(crate) fn chat_head(body_len: usize) -> String {
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
+         authorization: Bearer bench\r\naccept: */*\r\ncontent-length: {body_len}\r\n\r\n"
+    )
+}
+
 /// Length of the head with its empty line, once all of it is in `input`.
 pub(crate) fn head_len(input: &[u8]) -> Option<usize> {
     memchr::memmem::find(input, b"\r\n\r\n").map(|at| at + 4)

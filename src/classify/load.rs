@@ -11,7 +11,7 @@ use ort::environment::Environment;
 use super::backend::{Backend, BackendError};
 use super::classifier::{Identity, Label};
 use super::config::{Config, Device, MissingGpu};
-use super::manifest::{self, GpuForm, Manifest, SelfTest, Weights};
+use super::manifest::{self, Asset, GpuForm, Manifest, SelfTest};
 use super::model::{Model, OnnxBackend, Provider, cuda_is_built_in};
 use super::onnx;
 use super::runtime;
@@ -164,7 +164,7 @@ pub fn labels(config: &Config) -> Result<Vec<Label>, LoadError> {
 /// What cannot be read has a fingerprint too.
 pub fn fingerprint(config: &Config) -> String {
     let mut hasher = blake3::Hasher::new();
-    for name in [manifest::NAME, sieve::MANIFEST] {
+    for name in [manifest::NAME, GpuForm::NAME, sieve::MANIFEST] {
         hasher.update(&std::fs::read(config.dir.join(name)).unwrap_or_default());
         hasher.update(&[0]);
     }
@@ -176,13 +176,13 @@ pub fn fingerprint(config: &Config) -> String {
 pub(super) fn load(config: &Config) -> Result<Served, LoadError> {
     let dir = &config.dir;
     let manifest = Manifest::read(dir)?;
-    let model = model(&manifest, &manifest.files.weights, dir)?;
+    let model = model(&manifest, dir)?;
     let environment = runtime::environment(config.runtime.as_deref())?;
     let weights = manifest.files.weights.asset.path(dir);
 
     let start = |provider| match provider {
         Provider::Cpu => sessions(&model, &environment, config.threads),
-        gpu => on_gpu((&manifest, dir), &environment, gpu),
+        gpu => on_gpu((&manifest, dir), &model, &environment, gpu),
     };
     let (sessions, chosen) = choose(config, cuda_is_built_in(), start)?
         .map_err(|reason| LoadError::Model { path: weights.clone(), reason })?;
@@ -209,22 +209,20 @@ pub(super) fn load(config: &Config) -> Result<Served, LoadError> {
 }
 
 /// The files, read once and checked before anything is made of them.
-fn model(manifest: &Manifest, form: &Weights, dir: &Path) -> Result<Model, LoadError> {
+fn model(manifest: &Manifest, dir: &Path) -> Result<Model, LoadError> {
     let files = &manifest.files;
-    let weights = form.asset.read(dir)?;
-    onnx::check(&weights)
-        .map_err(|refusal| LoadError::Model { path: form.asset.path(dir), reason: refusal.to_string() })?;
+    let weights = weights(&files.weights.asset, dir)?;
     let tokens = Tokens::new(&files.tokenizer.read(dir)?)
         .map_err(|reason| LoadError::Model { path: files.tokenizer.path(dir), reason })?;
     let window = &manifest.window;
     let frame = Frame { tokens: window.tokens, stride: window.stride, first: tokens.first, last: tokens.last };
-    Ok(Model {
-        weights,
-        precision: form.precision,
-        tokens: Arc::new(tokens),
-        frame,
-        heads: manifest.heads.clone().into(),
-    })
+    Ok(Model { weights, tokens: Arc::new(tokens), frame, heads: manifest.heads.clone().into() })
+}
+
+fn weights(asset: &Asset, dir: &Path) -> Result<Vec<u8>, LoadError> {
+    let weights = asset.read(dir)?;
+    onnx::check(&weights).map_err(|refusal| LoadError::Model { path: asset.path(dir), reason: refusal.to_string() })?;
+    Ok(weights)
 }
 
 /// One session for each CPU worker.
@@ -236,6 +234,7 @@ fn sessions(model: &Model, environment: &Environment, threads: usize) -> Result<
 /// One session on a GPU, of the form of the model that is made for one, proven. Any fault is a reason to do without.
 fn on_gpu(
     (manifest, dir): (&Manifest, &Path),
+    model: &Model,
     environment: &Environment,
     provider: Provider,
 ) -> Result<Vec<OnnxBackend>, String> {
@@ -247,8 +246,9 @@ fn on_gpu(
             path.display()
         )
     })?;
-    let model = model(manifest, &form.weights, dir).map_err(told)?;
-    let mut session = model.session(environment, provider)?;
+    let weights = weights(&form.weights.asset, dir).map_err(told)?;
+    let (tokens, heads) = (Arc::clone(&model.tokens), Arc::clone(&model.heads));
+    let mut session = Model { weights, tokens, frame: model.frame, heads }.session(environment, provider)?;
     let path = form.weights.asset.path(dir);
     self_test(&mut session, &form.self_test, &manifest.labels(), &path).map_err(told)?;
     Ok(vec![session])

@@ -8,7 +8,7 @@ use ort::session::Session;
 use ort::value::{TensorElementType, TensorRef, ValueType};
 
 use super::backend::{Backend, BackendError};
-use super::manifest::{Activation, Head, Precision};
+use super::manifest::{Activation, Head};
 use super::shapes::Shapes;
 use super::tokens::Tokens;
 use super::windows::Frame;
@@ -17,7 +17,6 @@ use super::windows::Frame;
 pub(super) struct Model {
     /// The verified weights; dropped when the last session is made.
     pub(super) weights: Vec<u8>,
-    pub(super) precision: Precision,
     pub(super) tokens: Arc<Tokens>,
     pub(super) frame: Frame,
     pub(super) heads: Arc<[Head]>,
@@ -48,8 +47,8 @@ pub(super) struct OnnxBackend {
     tokens: Arc<Tokens>,
     heads: Arc<[Head]>,
     frame: Frame,
-    max_batch: usize,
-    /// What runs are padded to, where they are batched.
+    /// What runs are padded to, where they are batched. On a CPU padding costs more than batching gains, and int8 rows are
+    /// not independent of each other.
     shapes: Option<Shapes>,
     ids: Vec<i64>,
     mask: Vec<i64>,
@@ -65,10 +64,9 @@ impl Model {
     /// A session made from the verified bytes, with inputs and outputs as the heads say, run once at full length, or in
     /// every shape that it will see.
     pub(super) fn session(&self, environment: &Environment, provider: Provider) -> Result<OnnxBackend, String> {
-        // On a CPU padding costs more than batching gains, and int8 rows are not independent of each other.
-        let batches = provider != Provider::Cpu && self.precision != Precision::Int8;
-        let shapes = batches.then(|| Shapes::new(self.frame.tokens, GPU_BATCH));
-        let session = open(environment, &self.weights, provider, shapes).map_err(|error| error.to_string())?;
+        let gpu = Shapes::new(self.frame.tokens, GPU_BATCH);
+        let shapes = (provider != Provider::Cpu).then_some(gpu);
+        let session = open(environment, &self.weights, provider, gpu).map_err(|error| error.to_string())?;
         check_inputs(&session)?;
         self.heads.iter().try_for_each(|head| check_output(&session, head))?;
         let mut backend = OnnxBackend {
@@ -76,7 +74,6 @@ impl Model {
             tokens: Arc::clone(&self.tokens),
             heads: Arc::clone(&self.heads),
             frame: self.frame,
-            max_batch: if batches { GPU_BATCH } else { 1 },
             shapes,
             ids: Vec::new(),
             mask: Vec::new(),
@@ -95,7 +92,7 @@ pub(super) fn cuda_is_built_in() -> bool {
     CUDA::is_available().unwrap_or(false)
 }
 
-fn open(environment: &Environment, weights: &[u8], provider: Provider, shapes: Option<Shapes>) -> ort::Result<Session> {
+fn open(environment: &Environment, weights: &[u8], provider: Provider, shapes: Shapes) -> ort::Result<Session> {
     // One thread a session and as many sessions as workers: without batching, nothing is faster, and no pool spins
     // beside the proxy (20 ms between requests: 29 ms CPU time a request with spinning, 8 ms without).
     let builder = Session::builder(environment)?
@@ -118,17 +115,17 @@ fn open(environment: &Environment, weights: &[u8], provider: Provider, shapes: O
 }
 
 /// One engine for all shapes from the smallest to the largest.
-fn tensorrt(shapes: Option<Shapes>) -> TensorRT {
-    let provider = TensorRT::default().with_fp16(true);
-    let all: Vec<[usize; 2]> = shapes.into_iter().flat_map(Shapes::all).collect();
-    let ([Some(least), Some(most)], usual) = ([all.first(), all.last()], all.get(all.len() / 2)) else {
-        return provider;
+fn tensorrt(shapes: Shapes) -> TensorRT {
+    let all: Vec<[usize; 2]> = shapes.all().collect();
+    let profile = |at: usize| {
+        let [windows, length] = all[at];
+        format!("{IDS}:{windows}x{length},{MASK}:{windows}x{length}")
     };
-    let profile = |[windows, length]: [usize; 2]| format!("{IDS}:{windows}x{length},{MASK}:{windows}x{length}");
-    provider
-        .with_profile_min_shapes(profile(*least))
-        .with_profile_opt_shapes(profile(*usual.unwrap_or(most)))
-        .with_profile_max_shapes(profile(*most))
+    TensorRT::default()
+        .with_fp16(true)
+        .with_profile_min_shapes(profile(0))
+        .with_profile_opt_shapes(profile(all.len() / 2))
+        .with_profile_max_shapes(profile(all.len() - 1))
 }
 
 fn check_inputs(session: &Session) -> Result<(), String> {
@@ -190,7 +187,7 @@ impl Backend for OnnxBackend {
     }
 
     fn max_batch(&self) -> usize {
-        self.max_batch
+        self.shapes.map_or(1, Shapes::most)
     }
 }
 

@@ -21,6 +21,11 @@ impl Shapes {
         Self { window, most: most.next_power_of_two() }
     }
 
+    /// Windows in the largest batch.
+    pub(super) fn most(self) -> usize {
+        self.most
+    }
+
     /// The smallest shape that holds so many windows, of which the longest has `longest` tokens: windows and tokens.
     pub(super) fn fit(self, windows: usize, longest: usize) -> [usize; 2] {
         let length = PARTS.iter().map(|part| self.window.div_ceil(*part)).find(|length| *length >= longest);

@@ -18,7 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, timeout};
 
 use super::body::Answer;
-use super::config::{Config, ConfigError, Provider, Timeouts};
+use super::config::{Config, ConfigError, Mistake, Provider, Timeouts};
 use super::headers;
 use crate::telemetry::Metrics;
 
@@ -108,13 +108,14 @@ impl Upstream {
         variable: impl Fn(&str) -> Option<String>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ConfigError> {
-        let (scheme, authority, prefix) = origin(name, &config.url)?;
-        let key = key(name, config, variable)?;
+        let wrong = |mistake| ConfigError { name: name.to_owned(), mistake };
+        let (scheme, authority, prefix) = origin(&config.url).map_err(wrong)?;
+        let key = key(config, variable).map_err(wrong)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_mins(1))
-            .build(connector(name, config)?);
+            .build(connector(config).map_err(wrong)?);
         Ok(Self {
             name: name.to_owned(),
             provider: config.dialect,
@@ -215,8 +216,8 @@ impl Upstream {
 }
 
 /// Scheme, host and path prefix of a configured URL.
-fn origin(name: &str, url: &str) -> Result<(Scheme, Authority, String), ConfigError> {
-    let bad = || ConfigError::Url { name: name.to_owned(), url: url.to_owned() };
+fn origin(url: &str) -> Result<(Scheme, Authority, String), Mistake> {
+    let bad = || Mistake::Url(url.to_owned());
     let parts = url.parse::<Uri>().map_err(|_| bad())?.into_parts();
     let scheme = parts.scheme.filter(|s| *s == Scheme::HTTP || *s == Scheme::HTTPS).ok_or_else(bad)?;
     let authority = parts.authority.filter(|a| !a.as_str().contains('@')).ok_or_else(bad)?;
@@ -227,48 +228,47 @@ fn origin(name: &str, url: &str) -> Result<(Scheme, Authority, String), ConfigEr
     Ok((scheme, authority, path.path().trim_end_matches('/').to_owned()))
 }
 
-fn key(name: &str, config: &Config, variable: impl Fn(&str) -> Option<String>) -> Result<Key, ConfigError> {
-    let name = name.to_owned();
+fn key(config: &Config, variable: impl Fn(&str) -> Option<String>) -> Result<Key, Mistake> {
     let env = match (&config.api_key_env, config.forward_client_key) {
-        (_, true) if config.aside => return Err(ConfigError::Aside { name }),
+        (_, true) if config.aside => return Err(Mistake::Aside),
         (None, true) => return Ok(Key::Clients),
-        (None, false) => return Err(ConfigError::NoKey { name }),
-        (Some(_), true) => return Err(ConfigError::TwoKeys { name }),
+        (None, false) => return Err(Mistake::NoKey),
+        (Some(_), true) => return Err(Mistake::TwoKeys),
         (Some(env), false) => env.clone(),
     };
     let secret = match variable(&env) {
         Some(secret) if !secret.trim().is_empty() => secret.trim().to_owned(),
-        _ => return Err(ConfigError::KeyNotSet { name, variable: env }),
+        _ => return Err(Mistake::KeyNotSet(env)),
     };
     let (header, value) = match config.dialect {
         Provider::OpenAi => (header::AUTHORIZATION, format!("Bearer {secret}")),
         Provider::Anthropic => (X_API_KEY, secret),
         Provider::Azure => (API_KEY, secret),
     };
-    let mut value = HeaderValue::try_from(value).map_err(|_| ConfigError::KeyUnusable { name, variable: env })?;
+    let mut value = HeaderValue::try_from(value).map_err(|_| Mistake::KeyUnusable(env))?;
     value.set_sensitive(true);
     Ok(Key::Ours(header, value))
 }
 
-fn connector(name: &str, config: &Config) -> Result<HttpsConnector<HttpConnector>, ConfigError> {
+fn connector(config: &Config) -> Result<HttpsConnector<HttpConnector>, Mistake> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_keepalive(Some(Duration::from_mins(1)));
     http.set_connect_timeout(Some(Duration::from_millis(config.connect_timeout_ms)));
-    let tls = tls(name, config)?;
+    let tls = tls(config)?;
     Ok(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().wrap_connector(http))
 }
 
 /// The system's certificate authorities (only looked for when the upstream is https), and the configured ones.
-fn tls(name: &str, config: &Config) -> Result<ClientConfig, ConfigError> {
+fn tls(config: &Config) -> Result<ClientConfig, Mistake> {
     let mut roots = RootCertStore::empty();
     if let Some(file) = &config.ca_file {
-        let bad = |reason: String| ConfigError::CaFile { name: name.to_owned(), reason };
-        let certificates = CertificateDer::pem_file_iter(file).map_err(|e| bad(format!("{}: {e}", file.display())))?;
+        let bad = |error: &dyn std::fmt::Display| Mistake::CaFile(format!("{}: {error}", file.display()));
+        let certificates = CertificateDer::pem_file_iter(file).map_err(|e| bad(&e))?;
         for certificate in certificates {
-            let certificate = certificate.map_err(|e| bad(format!("{}: {e}", file.display())))?;
-            roots.add(certificate).map_err(|e| bad(format!("{}: {e}", file.display())))?;
+            let certificate = certificate.map_err(|e| bad(&e))?;
+            roots.add(certificate).map_err(|e| bad(&e))?;
         }
     }
     if config.url.starts_with("https:") {
@@ -276,12 +276,12 @@ fn tls(name: &str, config: &Config) -> Result<ClientConfig, ConfigError> {
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
             let reason = "no certificate authorities were found on this system; install ca-certificates".to_owned();
-            return Err(ConfigError::Tls { name: name.to_owned(), reason });
+            return Err(Mistake::Tls(reason));
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = versions.map_err(|e| ConfigError::Tls { name: name.to_owned(), reason: e.to_string() })?;
+    let builder = versions.map_err(|e| Mistake::Tls(e.to_string()))?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 

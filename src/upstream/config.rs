@@ -74,67 +74,53 @@ pub struct Config {
 
 /// Why an upstream cannot be used as it was configured.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+#[error("upstreams.{name}{}{}: {mistake}", if mistake.key().is_some() { "." } else { "" }, mistake.key().unwrap_or_default())]
+pub struct ConfigError {
+    /// The upstream's name.
+    pub name: String,
+    /// What is wrong with it.
+    pub mistake: Mistake,
+}
+
+/// What is wrong with an upstream as it was configured.
+#[derive(Debug, thiserror::Error)]
+pub enum Mistake {
     /// The address is not one.
-    #[error("upstreams.{name}.url: `{url}` is not an http or https URL without query (e.g. https://api.example.com)")]
-    Url {
-        /// The upstream's name.
-        name: String,
-        /// What was written.
-        url: String,
-    },
+    #[error("`{0}` is not an http or https URL without query (e.g. https://api.example.com)")]
+    Url(String),
     /// No key was named, and the client's is not forwarded.
-    #[error("upstreams.{name}: expected `api_key_env: VARIABLE` or `forward_client_key: true`")]
-    NoKey {
-        /// The upstream's name.
-        name: String,
-    },
+    #[error("expected `api_key_env: VARIABLE` or `forward_client_key: true`")]
+    NoKey,
     /// Both ways were written.
-    #[error("upstreams.{name}: `api_key_env` and `forward_client_key` exclude each other")]
-    TwoKeys {
-        /// The upstream's name.
-        name: String,
-    },
+    #[error("`api_key_env` and `forward_client_key` exclude each other")]
+    TwoKeys,
     /// A client's key is for the upstream that the client asked.
-    #[error("upstreams.{name}: an upstream that is `aside` needs a key of its own: expected `api_key_env: VARIABLE`")]
-    Aside {
-        /// The upstream's name.
-        name: String,
-    },
+    #[error("an upstream that is `aside` needs a key of its own: expected `api_key_env: VARIABLE`")]
+    Aside,
     /// The variable is not set.
-    #[error(
-        "upstreams.{name}.api_key_env: the environment variable {variable} is not set; run `export {variable}=...` first"
-    )]
-    KeyNotSet {
-        /// The upstream's name.
-        name: String,
-        /// The variable's name.
-        variable: String,
-    },
+    #[error("the environment variable {0} is not set; run `export {0}=...` first")]
+    KeyNotSet(String),
     /// The key cannot stand in a header.
-    #[error("upstreams.{name}.api_key_env: the value of {variable} holds characters that no key has")]
-    KeyUnusable {
-        /// The upstream's name.
-        name: String,
-        /// The variable's name.
-        variable: String,
-    },
+    #[error("the value of {0} holds characters that no key has")]
+    KeyUnusable(String),
     /// A certificate file could not be read.
-    #[error("upstreams.{name}.ca_file: {reason}")]
-    CaFile {
-        /// The upstream's name.
-        name: String,
-        /// What went wrong.
-        reason: String,
-    },
+    #[error("{0}")]
+    CaFile(String),
     /// TLS could not be set up.
-    #[error("upstreams.{name}: TLS could not be set up: {reason}")]
-    Tls {
-        /// The upstream's name.
-        name: String,
-        /// What went wrong.
-        reason: String,
-    },
+    #[error("TLS could not be set up: {0}")]
+    Tls(String),
+}
+
+impl Mistake {
+    /// The setting that it is about; none where it is about several.
+    pub fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::Url(_) => Some("url"),
+            Self::KeyNotSet(_) | Self::KeyUnusable(_) => Some("api_key_env"),
+            Self::CaFile(_) => Some("ca_file"),
+            Self::NoKey | Self::TwoKeys | Self::Aside | Self::Tls(_) => None,
+        }
+    }
 }
 
 /// The timeouts of one call.

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import http.client
 import json
-import os
 import pathlib
 import signal
 import socket
@@ -26,6 +25,9 @@ import boto3
 import datasets
 import nats
 import pyarrow.dataset
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from proving import FAILED, SAID, comes, free_port, hold, run, say
 
 POLICY = """constitution: { preamble: Be kind. }
 rules: [{ id: mail, guard: { entities: [EMAIL_ADDRESS] }, stages: [output], action: block }]
@@ -49,38 +51,11 @@ pairs:
       nats: {{ url: "nats://127.0.0.1:{nats}", timeout_ms: 2000 }}
 log: {{ level: warn }}
 """
-SAID, FAILED = [], []
-
-
-def say(line):
-    print(line, flush=True)
-    SAID.append(line)
-
-
-def hold(what, holds):
-    say(f"  {'ok    ' if holds else 'FAILED'}  {what}")
-    if not holds:
-        FAILED.append(what)
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def wait(what, seconds, until):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if until():
-                return True
-        except (OSError, http.client.HTTPException):
-            pass
-        time.sleep(0.1)
-    say(f"  FAILED  waited {seconds} s in vain: {what}")
-    FAILED.append(what)
-    return False
+    if not comes(seconds, until):
+        hold(f"waited {seconds} s in vain: {what}", False)
 
 
 class Proxy:
@@ -142,8 +117,7 @@ class Place:
         self.gateway = None
 
     def run(self, *command, name):
-        log = (self.root / f"{name}.log").open("a")
-        return subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"})
+        return run(command, self.root / f"{name}.log")
 
     def start_moto(self):
         self.moto = self.run(sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", self.moto_port, name="moto")

@@ -13,9 +13,10 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from proving import SAID, comes, free_port, run, say
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
@@ -53,49 +54,28 @@ pairs: {{ dir: pairs, fsync_rows: 1 }}
 OPENAI_ROLES = {"system", "user", "assistant", "tool"}
 
 
-SAID = []
-
-
-def say(line):
-    print(line, flush=True)
-    SAID.append(line)
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 def rows(binary, place):
     """Starts the demo, has some answers revised and some blocked, stops it; says how many requests were made."""
     data, admin = free_port(), free_port()
     (place / "policies").mkdir()
     (place / "policies/proof.yaml").write_text(POLICY)
     (place / "wardline.yaml").write_text(CONFIG.format(data=data, admin=admin))
-    with (place / "log").open("w") as log:
-        gateway = subprocess.Popen([binary, "demo", "--config", place / "wardline.yaml"], stdout=log, stderr=log)
-        try:
-            for _ in range(200):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=1)
-                    break
-                except (urllib.error.URLError, ConnectionError):
-                    time.sleep(0.05)
-            for topic in TOPICS:
-                for question in (f"Please insult me. I like {topic}.", f"What is your contact for {topic}?"):
-                    body = {"model": "demo", "messages": [{"role": "user", "content": question}]}
-                    request = urllib.request.Request(
-                        f"http://127.0.0.1:{data}/v1/chat/completions",
-                        json.dumps(body).encode(),
-                        {"content-type": "application/json"},
-                    )
-                    urllib.request.urlopen(request, timeout=30).read()
-        finally:
-            gateway.terminate()
-            gateway.wait(30)
+    gateway = run([binary, "demo", "--config", place / "wardline.yaml"], place / "log")
+    try:
+        if not comes(60, lambda: urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=1)):
+            raise SystemExit(f"the gateway did not start:\n{(place / 'log').read_text()}")
+        for topic in TOPICS:
+            for question in (f"Please insult me. I like {topic}.", f"What is your contact for {topic}?"):
+                body = {"model": "demo", "messages": [{"role": "user", "content": question}]}
+                request = urllib.request.Request(
+                    f"http://127.0.0.1:{data}/v1/chat/completions",
+                    json.dumps(body).encode(),
+                    {"content-type": "application/json"},
+                )
+                urllib.request.urlopen(request, timeout=30).read()
+    finally:
+        gateway.terminate()
+        gateway.wait(30)
     return 2 * len(TOPICS)
 
 

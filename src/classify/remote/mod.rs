@@ -53,9 +53,8 @@ impl Classifier {
         runtime: &Handle,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, LoadError> {
-        let wrong = |key: String, reason: String| LoadError::Remote { name: name.to_owned(), key, reason };
         if let Some((key, reason)) = config.mistake() {
-            return Err(wrong(key, reason));
+            return Err(wrong(name, &key, reason));
         }
         let line = Arc::new(line(name, config, variable, runtime, metrics)?);
         let mut revision = config.model.clone().unwrap_or_else(|| config.protocol.as_str().to_owned());
@@ -69,7 +68,7 @@ impl Classifier {
                     let at = format!("classifiers.{name}.url");
                     tracing::warn!(at, url = config.url, %fault, "no answer from a classifier's server; starting without");
                 }
-                Err(Probe::Wrong { key, reason }) => return Err(wrong(key.to_owned(), reason)),
+                Err(Probe::Wrong { key, reason }) => return Err(wrong(name, key, reason)),
             }
         }
         let characters = Characters { window: config.window_chars, overlap: config.overlap_chars };
@@ -84,6 +83,10 @@ impl Classifier {
         let identity = Identity { name: name.to_owned(), revision, device: "remote" };
         Self::start(backends, config.labels(name), identity, None, &bounds, metrics)
     }
+}
+
+fn wrong(name: &str, key: &str, reason: String) -> LoadError {
+    LoadError::Remote { name: name.to_owned(), key: key.to_owned(), reason }
 }
 
 fn line(
@@ -106,15 +109,11 @@ fn line(
         idle_timeout_ms: config.timeout_ms,
         total_timeout_ms: config.timeout_ms,
     };
-    let wrong = |key: &str, reason: String| LoadError::Remote { name: name.to_owned(), key: key.to_owned(), reason };
-    let upstream = Upstream::build(name, &server, variable, Arc::clone(metrics)).map_err(|error| {
-        let told = error.to_string();
-        let (key, reason) = told.split_once(": ").unwrap_or(("", &told));
-        wrong(key.rsplit('.').next().filter(|key| *key != name).unwrap_or("url"), reason.to_owned())
-    })?;
+    let upstream = Upstream::build(name, &server, variable, Arc::clone(metrics))
+        .map_err(|error| wrong(name, error.mistake.key().unwrap_or("url"), error.mistake.to_string()))?;
     let wire = Wire::new(config);
     let target = PathAndQuery::try_from(wire.path())
-        .map_err(|_| wrong("model", "it cannot stand in a URL's path".to_owned()))?;
+        .map_err(|_| wrong(name, "model", "it cannot stand in a URL's path".to_owned()))?;
     Ok(Line {
         name: name.to_owned(),
         named: if config.model.is_some() { "model" } else { "url" },

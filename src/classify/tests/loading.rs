@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::fixture::{Graph, asset, bytes, folder};
-use crate::classify::{Classifier, Config, Device, LoadError, MissingGpu, ScoreError};
+use crate::classify::{Classifier, Config, Device, LoadError, MissingGpu, ScoreError, fingerprint};
 use crate::telemetry::Metrics;
 
 fn config(dir: &Path) -> Config {
@@ -106,6 +106,7 @@ fn a_gpu_needs_a_form_of_the_model_that_is_made_for_it() {
         (with(|form| form["of"] = json!("00")), "made from other weights"),
         (with(|form| form["weights"]["precision"] = json!("int8")), "int8 weights are for CPUs"),
         (with(|form| form["self_test"] = json!([])), "self_test compares no score"),
+        (with(|form| form["self_test"][0]["scores"] = json!({"harm.typo": 0.5})), "self_test names \"harm.typo\""),
         (with(|form| form["weights"]["path"] = json!("../gpu.onnx")), "leads out of the model's folder"),
         (with(|form| form["weights"]["bytes"] = json!(7)), "size in bytes"),
     ] {
@@ -123,6 +124,16 @@ fn a_fall_back_is_in_the_metrics() {
         assert_eq!(classifier.device(), "cpu", "there is no form for a GPU");
         assert!(page.contains(&format!("wardline_classifier_fallback{{model=\"fixture\",{series}\n")), "{page}");
     }
+}
+
+#[test]
+fn another_form_for_a_gpu_is_another_model() {
+    let dir = folder(&Graph::default(), |_| {});
+    let told = || fingerprint(&config(dir.path()));
+    let before = told();
+    assert_eq!(told(), before);
+    fs::write(dir.path().join("gpu.json"), "{}").unwrap();
+    assert_ne!(told(), before);
 }
 
 #[test]
