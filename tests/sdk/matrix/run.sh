@@ -28,11 +28,11 @@ modules() { # name: its pins are in NAME/package-lock.json
 }
 
 python_versions() {
-  "$at/$1/bin/python" -m pip list --format freeze | grep -E "^($2)==" | sed 's/==/ /' | paste -sd,
+  "$at/$1/bin/python" -m pip list --format freeze | grep -E "^($2)==" | sed 's/==/ /' | paste -sd, | sed 's/,/, /g'
 }
 
 node_versions() {
-  (cd "$at/node-$1" && shift && for name; do echo -n "$name $(node -p "require('./node_modules/$name/package.json').version") "; done)
+  (cd "$at/node-$1" && shift && for name; do echo "$name $(node -p "require('./node_modules/$name/package.json').version")"; done) | paste -sd, | sed 's/,/, /g'
 }
 
 told() { # what was run, and its summary
