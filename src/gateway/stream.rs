@@ -88,7 +88,7 @@ impl Gateway {
             asked.dialect,
             asked.transcript.clone(),
         )
-        .answering(&asked.prompt);
+        .answering(asked.prompt.clone());
         if self.keeps(trace) {
             guard.remember();
         }

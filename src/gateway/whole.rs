@@ -35,7 +35,7 @@ pub(super) struct Asked {
     pub(super) ground: Option<Ground>,
     /// How it went up, where a second answer is to be drawn.
     pub(super) sent: Option<Sent>,
-    /// What the user said last, where the policy has it seen with the answer.
+    /// The end of what the user said last, where the policy has it seen with the answer.
     pub(super) prompt: String,
     /// Whom the client names as its user, where a row may be kept.
     pub(super) user: Option<String>,
@@ -71,10 +71,14 @@ impl Asked {
     }
 }
 
+/// The end of what the user said last, as much of it as the policy has seen before each window of a stream.
 fn prompt(call: &Call, view: &View) -> String {
-    let last = || call.segments().iter().rev().find(|segment| segment.origin == Origin::User);
-    let seen = call.stream() && view.policy.stream.prompt_chars > 0;
-    seen.then(last).flatten().map(|segment| segment.text.clone()).unwrap_or_default()
+    let most = usize::try_from(view.policy.stream.prompt_chars).unwrap_or(usize::MAX);
+    let Some(before) = most.checked_sub(1).filter(|_| call.stream()) else { return String::new() };
+    let last = call.segments().iter().rev().find(|segment| segment.origin == Origin::User);
+    let text = last.map(|segment| segment.text.as_str()).unwrap_or_default();
+    let from = text.char_indices().nth_back(before).map_or(0, |(at, _)| at);
+    text[from..].to_owned()
 }
 
 impl Asked {
