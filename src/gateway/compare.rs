@@ -16,7 +16,7 @@ use crate::api::{Reply, again, conversation};
 use crate::guard::Outcome;
 use crate::pairs::{self, Answers, Draft, Judgement, Side, Source, Tag};
 use crate::policy::CompareSettings;
-use crate::revision::{Comparison, Drawn, EQUAL, Judge, Preference, Rival, Verdict};
+use crate::revision::{Comparison, Drawn, EQUAL, Judge, Preference, Verdict};
 use crate::upstream::{Provider, Upstream};
 
 /// A request as it went up.
@@ -119,8 +119,7 @@ impl Gateway {
         // A deployment stands in Azure's path, where no other model can be put.
         let replays =
             provider == Some(upstream.provider()) && !(upstream.provider() == Provider::Azure && model.is_some());
-        let headers = (upstream.name() == answered).then_some(client);
-        let rival = Rival { upstream, headers, policy: &policy.name, metrics: &self.metrics };
+        let rival = self.asker(upstream, client, trace);
         if replays {
             let body = again(asked.dialect, &sent.body, model.as_deref(), *max_tokens)?;
             return Some(rival.draw(&sent.target, asked.dialect, body).await);
