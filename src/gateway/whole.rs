@@ -154,10 +154,6 @@ impl Gateway {
         let (reply, action) = match verdict.outcome {
             Outcome::Pass(reply) => {
                 let mut reply = reply.into_inner();
-                if status.is_success() && self.shadows(trace) && !reply.has_tool_calls(0) {
-                    let course = Course { truncated: reply.is_truncated(0), failed_open, ..Course::default() };
-                    self.shadow(reply.edited_answer(0), (asked, client), trace, course);
-                }
                 let action = trace.found(&mut reply, &findings);
                 if status.is_success() && trace.polishes(asked.dialect) {
                     let (reply, done) = self.polish(reply, (None, failed_open), (asked, client), trace).await?;
@@ -188,10 +184,10 @@ impl Gateway {
             let course = Course { truncated: reply.is_truncated(0), failed_open, calls, ..Course::default() };
             self.listen(answers, asked, trace, course);
         }
-        let untouched = !matches!(action, Some("block" | "revise")) && !reply.has_tool_calls(0);
-        if status.is_success() && untouched && asked.sent.is_some() {
+        let untouched = status.is_success() && !matches!(action, Some("block" | "revise"));
+        if untouched && self.studies(asked, trace) && !reply.has_tool_calls(0) {
             let course = Course { truncated: reply.is_truncated(0), failed_open, ..Course::default() };
-            self.compare(reply.edited_answer(0), (asked, client), trace, course);
+            self.study(reply.edited_answer(0), (asked, client), trace, course);
         }
         let timer = StageTimer::start();
         let mut response = refuse::json(status, Body::whole(reply.into_body()));
