@@ -57,16 +57,12 @@ impl Asked {
         let always = view.policy.revise.when == ReviseWhen::Always;
         let needed = revises || always || keeps && kept;
         Self {
-            dialect: call.dialect(),
             stream: call.stream(),
-            transcript: Transcript::of_call(call),
             model: call.model().to_owned(),
-            limits: Limits::default(),
             ground: needed.then(|| call.ground()),
-            sent: None,
             prompt: prompt(call, view),
             user: keeps.then(|| call.user()).flatten(),
-            client: 0,
+            ..Self::new(call.dialect(), Transcript::of_call(call))
         }
     }
 }
@@ -98,13 +94,16 @@ impl Asked {
 
     /// A request without a body.
     pub(super) fn list(dialect: Dialect) -> Self {
-        let (transcript, limits) = (Transcript::new(dialect, false), Limits::default());
+        Self::new(dialect, Transcript::new(dialect, false))
+    }
+
+    fn new(dialect: Dialect, transcript: Transcript) -> Self {
         Self {
             dialect,
             stream: false,
             transcript,
             model: String::new(),
-            limits,
+            limits: Limits::default(),
             ground: None,
             prompt: String::new(),
             sent: None,
