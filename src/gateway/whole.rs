@@ -150,16 +150,12 @@ impl Gateway {
         let verdict = verdict?;
         timer.stop(&self.metrics, asked.dialect.route(), "guard_out");
         let (findings, failed_open) = (verdict.findings, verdict.failed_open);
-        let (reply, action) = match verdict.outcome {
+        let mut revised = None;
+        let (mut reply, mut action) = match verdict.outcome {
             Outcome::Pass(reply) => {
                 let mut reply = reply.into_inner();
                 let action = trace.found(&mut reply, &findings);
-                if status.is_success() && trace.polishes(asked.dialect) {
-                    let (reply, done) = self.polish(reply, (None, failed_open), (asked, client), trace).await?;
-                    (reply, done.or(action))
-                } else {
-                    (reply, action)
-                }
+                (reply, action)
             }
             Outcome::Block(..) | Outcome::Revise(..) if !asked.dialect.is_answered() => return Err(Refusal::withheld()),
             Outcome::Block(reply, finding) => {
@@ -167,17 +163,15 @@ impl Gateway {
                 (trace.block(reply, &finding, &findings), Some("block"))
             }
             Outcome::Revise(reply, finding) => {
-                let revised = Some(finding.choice);
-                let (reply, action) =
-                    self.revise(reply, (finding, findings), failed_open, (asked, client), trace).await?;
-                if action == Some("revise") && trace.polishes(asked.dialect) {
-                    let (reply, done) = self.polish(reply, (revised, failed_open), (asked, client), trace).await?;
-                    (reply, done.or(action))
-                } else {
-                    (reply, action)
-                }
+                revised = Some(finding.choice);
+                self.revise(reply, (finding, findings), failed_open, (asked, client), trace).await?
             }
         };
+        if status.is_success() && action != Some("block") && trace.polishes(asked.dialect) {
+            let done;
+            (reply, done) = self.polish(reply, (revised, failed_open), (asked, client), trace).await?;
+            action = done.or(action);
+        }
         if status.is_success() && action != Some("block") && self.listens(trace) {
             let (answers, calls) = answers(&reply);
             let course = Course { truncated: reply.is_truncated(0), failed_open, calls, ..Course::default() };
