@@ -23,6 +23,7 @@ mod routes;
 mod shadow;
 mod status;
 mod stream;
+mod study;
 mod whole;
 
 use std::collections::HashMap;

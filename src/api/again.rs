@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::api::dialect::{Dialect, Family};
-use crate::api::render::to_bytes;
+use crate::api::dialect::Dialect;
+use crate::api::render::{fresh, to_bytes};
 
 /// The request that went up, for one whole answer of at most `max_tokens`, perhaps of another model. Everything else
 /// stays: the constitution, tools, the form of the output. Nothing where the dialect has no answers.
@@ -44,20 +44,7 @@ pub fn conversation(dialect: Dialect, model: &str, system: &str, messages: &[Val
             _ => return None,
         }
     }
-    let system = systems.join("\n\n");
-    let body = match dialect.family() {
-        Family::OpenAi => {
-            if !system.is_empty() {
-                turns.insert(0, json!({"role": "system", "content": system}));
-            }
-            json!({"model": model, "messages": turns, "max_completion_tokens": max_tokens})
-        }
-        Family::Anthropic if system.is_empty() => {
-            json!({"model": model, "max_tokens": max_tokens, "messages": turns})
-        }
-        Family::Anthropic => json!({"model": model, "max_tokens": max_tokens, "system": system, "messages": turns}),
-    };
-    Some(to_bytes(&body))
+    Some(fresh(dialect, model, &systems.join("\n\n"), turns, max_tokens))
 }
 
 /// The words of a message that is nothing else.

@@ -67,18 +67,22 @@ pub fn moderations(request_id: &str, model: &str, texts: &[Vec<Assessment>]) -> 
 /// A fresh request that is not streamed: one system prompt, one user message, as Chat Completions or Messages. For
 /// critiques and revisions.
 pub fn question(dialect: Dialect, model: &str, system: &str, user: &str, max_tokens: u32) -> Bytes {
+    fresh(dialect, model, system, vec![json!({"role": "user", "content": user})], max_tokens)
+}
+
+/// The same with all turns of a conversation; an empty system prompt is none.
+pub(crate) fn fresh(dialect: Dialect, model: &str, system: &str, mut turns: Vec<Value>, max_tokens: u32) -> Bytes {
     let body = match dialect.family() {
-        Family::OpenAi => json!({
-            "model": model,
-            "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
-            "max_completion_tokens": max_tokens,
-        }),
-        Family::Anthropic => json!({
-            "model": model,
-            "max_tokens": max_tokens,
-            "system": system,
-            "messages": [{"role": "user", "content": user}],
-        }),
+        Family::OpenAi => {
+            if !system.is_empty() {
+                turns.insert(0, json!({"role": "system", "content": system}));
+            }
+            json!({"model": model, "messages": turns, "max_completion_tokens": max_tokens})
+        }
+        Family::Anthropic if system.is_empty() => {
+            json!({"model": model, "max_tokens": max_tokens, "messages": turns})
+        }
+        Family::Anthropic => json!({"model": model, "max_tokens": max_tokens, "system": system, "messages": turns}),
     };
     to_bytes(&body)
 }

@@ -4,19 +4,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::uri::PathAndQuery;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::keep::{About, Course, claim, draft};
-use super::whole::Asked;
+use super::study::Untouched;
 use super::{Gateway, Trace};
 use crate::api::{Reply, again, conversation};
 use crate::guard::Outcome;
 use crate::pairs::{self, Answers, Draft, Judgement, Side, Source, Tag};
 use crate::policy::CompareSettings;
-use crate::revision::{Comparison, Drawn, EQUAL, Judge, Preference, Rival, Verdict};
+use crate::revision::{Comparison, Drawn, EQUAL, Judge, Preference, Verdict};
 use crate::upstream::{Provider, Upstream};
 
 /// A request as it went up.
@@ -24,15 +23,6 @@ use crate::upstream::{Provider, Upstream};
 pub(super) struct Sent {
     target: PathAndQuery,
     body: Bytes,
-}
-
-/// The answer that the client got, and what it was an answer to.
-struct First<'a> {
-    answer: &'a str,
-    asked: &'a Asked,
-    client: &'a HeaderMap,
-    trace: &'a Trace,
-    course: Course,
 }
 
 impl Gateway {
@@ -47,41 +37,30 @@ impl Gateway {
 
     /// Draws and judges, in a task of its own. Returns at once; where too many are under way, or the day's places are
     /// taken, with nothing but a count.
-    pub(super) fn compare(
-        self: &Arc<Self>,
-        answer: Option<String>,
-        (asked, client): (&Asked, &HeaderMap),
-        trace: &Trace,
-        course: Course,
-    ) {
-        let Some(answer) = answer.filter(|answer| !answer.trim().is_empty()) else { return };
-        let Some(spool) = self.pairs.as_ref().filter(|_| asked.sent.is_some()) else { return };
-        let name = &trace.view.policy.name;
+    pub(super) fn compare(self: &Arc<Self>, first: Arc<Untouched>) {
+        let (asked, trace) = (&first.asked, &first.trace);
+        let Some(spool) = &self.pairs else { return };
         let Ok(turn) = Arc::clone(&self.comparisons).try_acquire_owned() else {
-            return self.metrics.comparison_ended(name, "busy", None);
+            return self.metrics.comparison_ended(&trace.view.policy.name, "busy", None);
         };
         let user = self.user(asked, trace);
         if !spool.admit(&claim(trace, TOPIC, user.as_deref(), asked.client)) {
             return;
         }
-        let (gateway, asked, client, trace) = (Arc::clone(self), asked.clone(), client.clone(), trace.clone());
-        let place = spool.place();
+        let (gateway, place) = (Arc::clone(self), spool.place());
         tokio::spawn(async move {
-            let started = Instant::now();
-            let policy = &trace.view.policy;
-            let first = First { answer: &answer, asked: &asked, client: &client, trace: &trace, course };
-            let drawn = timeout(policy.pairs.compare.timeout, gateway.drawn(first)).await;
+            let (started, policy) = (Instant::now(), &first.trace.view.policy);
+            let drawn = timeout(policy.pairs.compare.timeout, gateway.drawn(&first)).await;
             gateway.metrics.comparison_ended(&policy.name, drawn.unwrap_or("out_of_time"), Some(started.elapsed()));
             drop((place, turn));
         });
     }
 
     /// The whole of it; says how it ended.
-    async fn drawn(self: &Arc<Self>, first: First<'_>) -> &'static str {
-        let Some(rival) = self.rival(&first).await else { return "unfit" };
+    async fn drawn(self: &Arc<Self>, first: &Untouched) -> &'static str {
+        let Some(rival) = self.rival(first).await else { return "unfit" };
         let second = match rival {
-            Ok(second) if second.calls => return "unfit",
-            Ok(second) if second.text.trim().is_empty() => return "unfit",
+            Ok(second) if second.calls || second.text.trim().is_empty() => return "unfit",
             Ok(second) => second,
             Err(error) => {
                 tracing::warn!(request_id = first.trace.id, %error, "no second answer was drawn");
@@ -90,17 +69,17 @@ impl Gateway {
         };
         let course = Course { truncated: first.course.truncated || second.truncated, ..first.course };
         // What no client would have got is nothing to prefer.
-        let second = match self.cleared(first.trace, &second.text).await {
+        let second = match self.cleared(&first.trace, &second.text).await {
             Ok(second) => second,
             Err(word) => return word,
         };
         if second.trim() == first.answer.trim() {
             return "same";
         }
-        let (Some(ground), Some(judge)) = (&first.asked.ground, self.judging(first.trace)) else { return "unfit" };
+        let (Some(ground), Some(judge)) = (&first.asked.ground, self.judging(&first.trace)) else { return "unfit" };
         let prompt = Value::Array(ground.messages());
-        match judge.compare(&Comparison { prompt: &prompt, first: first.answer, second: &second }).await {
-            Ok(verdict) => self.keep_compared(&First { course, ..first }, second, &verdict, judge.model),
+        match judge.compare(&Comparison { prompt: &prompt, first: &first.answer, second: &second }).await {
+            Ok(verdict) => self.keep_compared((first, course), second, &verdict, judge.model),
             Err(error) => {
                 tracing::warn!(request_id = first.trace.id, %error, "two answers could not be compared");
                 "failed"
@@ -109,8 +88,8 @@ impl Gateway {
     }
 
     /// Asks for a second answer; nothing where the request cannot be put to whom the policy names.
-    async fn rival(&self, first: &First<'_>) -> Option<Result<Drawn, crate::revision::Error>> {
-        let First { asked, client, trace, .. } = *first;
+    async fn rival(&self, first: &Untouched) -> Option<Result<Drawn, crate::revision::Error>> {
+        let Untouched { asked, client, trace, .. } = first;
         let (policy, sent) = (&trace.view.policy, asked.sent.as_ref()?);
         let CompareSettings { model, max_tokens, .. } = &policy.pairs.compare;
         let upstream = self.second(trace)?;
@@ -119,8 +98,7 @@ impl Gateway {
         // A deployment stands in Azure's path, where no other model can be put.
         let replays =
             provider == Some(upstream.provider()) && !(upstream.provider() == Provider::Azure && model.is_some());
-        let headers = (upstream.name() == answered).then_some(client);
-        let rival = Rival { upstream, headers, policy: &policy.name, metrics: &self.metrics };
+        let rival = self.asker(upstream, client, trace);
         if replays {
             let body = again(asked.dialect, &sent.body, model.as_deref(), *max_tokens)?;
             return Some(rival.draw(&sent.target, asked.dialect, body).await);
@@ -147,8 +125,14 @@ impl Gateway {
 
     /// A pair where the judge prefers an answer. Where its two orders prefer different ones, the pair is tagged: what
     /// decided then was the place.
-    fn keep_compared(&self, first: &First<'_>, second: String, verdict: &Verdict, judge: &str) -> &'static str {
-        let (First { asked, trace, .. }, score) = (first, verdict.score());
+    fn keep_compared(
+        &self,
+        (first, course): (&Untouched, Course),
+        second: String,
+        verdict: &Verdict,
+        judge: &str,
+    ) -> &'static str {
+        let (Untouched { answer, asked, trace, .. }, score) = (first, verdict.score());
         let biased = verdict.contradicts_itself();
         let better = match Preference::of(score) {
             Preference::Equal => return if biased { "position_bias" } else { "equal" },
@@ -166,13 +150,13 @@ impl Gateway {
             second: better,
             second_model: trace.view.policy.pairs.compare.model.clone().unwrap_or_else(|| asked.model.clone()),
         };
-        let first_answer = first.answer.to_owned();
-        let (chosen, rejected) = if better == Side::Chosen { (second, first_answer) } else { (first_answer, second) };
+        let first = answer.clone();
+        let (chosen, rejected) = if better == Side::Chosen { (second, first) } else { (first, second) };
         // The judge's score as a share of its scale, 0 the best: like a rule's, the worse answer has the higher one.
         let share = narrow((judged - 1.0) / 8.0);
         let answers =
             Answers::Both { chosen: (chosen.into(), Some(1.0 - share)), rejected: (rejected.into(), Some(share)) };
-        let mut tags = self.tags(trace, first.course);
+        let mut tags = self.tags(trace, course);
         tags.extend(biased.then_some(Tag::PositionBias));
         let draft = Draft { tags, judgement: Some(judgement), ..draft(trace, answers, about) };
         spool.offer(draft.into_row(&|text| self.redaction.redact(text)));

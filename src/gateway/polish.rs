@@ -11,7 +11,7 @@ use super::whole::{Asked, choices, said_in};
 use super::{Gateway, Trace};
 use crate::api::{BlockStyle, Dialect, Notice, Origin, Reply};
 use crate::guard::{Failure, Stage};
-use crate::policy::{Disclose, OnError, OutputBlock, ReviseWhen};
+use crate::policy::{OnError, OutputBlock, ReviseWhen};
 
 /// What becomes of an answer that no rule objects to.
 pub(super) enum Polished {
@@ -127,7 +127,7 @@ impl Trace {
             threshold: None,
             message: &policy.respond.message,
             request_id: &self.id,
-            annotate: self.annotates(true) && policy.respond.disclose != Disclose::None,
+            annotate: self.annotates(true),
         }
     }
 }

@@ -9,7 +9,8 @@ use super::{Gateway, Trace};
 use crate::api::Reply;
 use crate::guard::{Cleared, Failure, Finding, Outcome};
 use crate::policy::Principle;
-use crate::revision::{Budget, Draft, Reviser, Round, next_principle};
+use crate::revision::{Asker, Budget, Draft, Reviser, Round, next_principle};
+use crate::upstream::Upstream;
 
 /// An answer to be criticised and revised.
 pub(super) struct Case<'a> {
@@ -151,19 +152,18 @@ impl Gateway {
         Ok(())
     }
 
-    /// Who is asked: the upstream that answered, or the one that the policy names, without the client's headers.
+    /// Who is asked: the upstream that answered, or the one that the policy names.
     fn reviser<'a>(&'a self, asked: &'a Asked, client: &'a HeaderMap, trace: &'a Trace) -> Option<Reviser<'a>> {
         let policy = &trace.view.policy;
-        let answered = trace.exchange.provider();
-        let name = policy.revise.upstream.as_deref().unwrap_or(answered);
-        Some(Reviser {
-            upstream: self.upstreams.iter().find(|upstream| upstream.name() == name)?,
-            headers: (name == answered).then_some(client),
-            model: &asked.model,
-            settings: &policy.revise,
-            policy: &policy.name,
-            metrics: &self.metrics,
-        })
+        let name = policy.revise.upstream.as_deref().unwrap_or(trace.exchange.provider());
+        let upstream = self.upstreams.iter().find(|upstream| upstream.name() == name)?;
+        Some(Reviser { asker: self.asker(upstream, client, trace), model: &asked.model, settings: &policy.revise })
+    }
+
+    /// An upstream that is asked for what no client asked: with the client's headers only where it is the one that answered.
+    pub(super) fn asker<'a>(&'a self, upstream: &'a Upstream, client: &'a HeaderMap, trace: &'a Trace) -> Asker<'a> {
+        let headers = (upstream.name() == trace.exchange.provider()).then_some(client);
+        Asker { upstream, headers, policy: &trace.view.policy.name, metrics: &self.metrics }
     }
 }
 

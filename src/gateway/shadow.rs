@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
-
-use super::keep::{Course, Kept, Reason};
+use super::keep::{Kept, Reason};
 use super::revise::{Case, Mending};
-use super::whole::Asked;
+use super::study::Untouched;
 use super::{Gateway, Trace};
 use crate::api::Reply;
 use crate::pairs;
@@ -26,26 +24,20 @@ impl Gateway {
     }
 
     /// Criticises and revises an answer that the client gets as it is. Returns at once.
-    pub(super) fn shadow(
-        self: &Arc<Self>,
-        answer: Option<String>,
-        (asked, client): (&Asked, &HeaderMap),
-        trace: &Trace,
-        course: Course,
-    ) {
-        let Some(answer) = answer.filter(|answer| !answer.trim().is_empty()) else { return };
-        let (gateway, asked, client, trace) = (Arc::clone(self), asked.clone(), client.clone(), trace.clone());
+    pub(super) fn shadow(self: &Arc<Self>, untouched: Arc<Untouched>) {
+        let gateway = Arc::clone(self);
         let place = self.pairs.as_ref().map(pairs::Spool::place);
         tokio::spawn(async move {
-            let Ok(reply) = Reply::of_text(&answer) else { return };
-            let case = Case { reply: &reply, choice: 0, original: &answer, shown: "", finding: None, shadow: true };
+            let Untouched { answer, asked, client, trace, course } = &*untouched;
+            let Ok(reply) = Reply::of_text(answer) else { return };
+            let case = Case { reply: &reply, choice: 0, original: answer, shown: "", finding: None, shadow: true };
             // What fails here fails for nobody; it is counted and logged.
-            if let Ok(Mending::Done(mended)) = gateway.mend(&case, &asked, &client, &trace).await
+            if let Ok(Mending::Done(mended)) = gateway.mend(&case, asked, client, trace).await
                 && let Some(principle) = mended.principle
             {
-                let kept =
-                    Kept::Revised { original: answer.into(), revised: mended.text.into(), critique: mended.critique };
-                gateway.keep(&asked, &trace, Reason::Shadow(principle), kept, course);
+                let (original, revised) = (answer.clone().into(), mended.text.into());
+                let kept = Kept::Revised { original, revised, critique: mended.critique };
+                gateway.keep(asked, trace, Reason::Shadow(principle), kept, *course);
             }
             drop(place);
         });

@@ -72,11 +72,7 @@ impl Gateway {
     ) -> Response<Body> {
         let headers = upstream::downstream_headers(&answer.headers);
         let compared = trace.beside.as_ref().is_some_and(|beside| beside.looks_at_output(&trace.view));
-        let wanted = compared
-            || trace.polishes(asked.dialect)
-            || self.shadows(trace)
-            || asked.sent.is_some()
-            || self.listens(trace);
+        let wanted = compared || trace.polishes(asked.dialect) || self.studies(&asked, trace) || self.listens(trace);
         if !trace.occasion.looks(Stage::Output) && !wanted {
             let body = Body::through(answer.body, Arc::clone(&trace.exchange));
             return whole::event_stream(answer.status, headers, body);
@@ -88,7 +84,7 @@ impl Gateway {
             asked.dialect,
             asked.transcript.clone(),
         )
-        .answering(&asked.prompt);
+        .answering(asked.prompt.clone());
         if self.keeps(trace) {
             guard.remember();
         }
@@ -339,11 +335,8 @@ impl Flow {
         let (desk, untouched) = (&self.desk, self.rows.is_empty() && !self.guard.has_tool_calls(0));
         let (truncated, failed_open) = (self.guard.is_truncated(0), self.guard.failed_open());
         let course = Course { aborted, truncated, failed_open, calls: false };
-        if !aborted && untouched && desk.gateway.shadows(&self.trace) {
-            desk.gateway.shadow(self.guard.said(0), (&desk.asked, &desk.client), &self.trace, course);
-        }
-        if !aborted && untouched && desk.asked.sent.is_some() {
-            desk.gateway.compare(self.guard.said(0), (&desk.asked, &desk.client), &self.trace, course);
+        if !aborted && untouched && desk.gateway.studies(&desk.asked, &self.trace) {
+            desk.gateway.study(self.guard.said(0), (&desk.asked, &desk.client), &self.trace, course);
         }
         if end.refused().is_none() && !matches!(end, End::Guard(_)) && desk.gateway.listens(&self.trace) {
             // Without the calls that it came with, a text would teach something else.

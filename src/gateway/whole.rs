@@ -35,7 +35,7 @@ pub(super) struct Asked {
     pub(super) ground: Option<Ground>,
     /// How it went up, where a second answer is to be drawn.
     pub(super) sent: Option<Sent>,
-    /// What the user said last, where the policy has it seen with the answer.
+    /// The end of what the user said last, where the policy has it seen with the answer.
     pub(super) prompt: String,
     /// Whom the client names as its user, where a row may be kept.
     pub(super) user: Option<String>,
@@ -57,24 +57,24 @@ impl Asked {
         let always = view.policy.revise.when == ReviseWhen::Always;
         let needed = revises || always || keeps && kept;
         Self {
-            dialect: call.dialect(),
             stream: call.stream(),
-            transcript: Transcript::of_call(call),
             model: call.model().to_owned(),
-            limits: Limits::default(),
             ground: needed.then(|| call.ground()),
-            sent: None,
             prompt: prompt(call, view),
             user: keeps.then(|| call.user()).flatten(),
-            client: 0,
+            ..Self::new(call.dialect(), Transcript::of_call(call))
         }
     }
 }
 
+/// The end of what the user said last, as much of it as the policy has seen before each window of a stream.
 fn prompt(call: &Call, view: &View) -> String {
-    let last = || call.segments().iter().rev().find(|segment| segment.origin == Origin::User);
-    let seen = call.stream() && view.policy.stream.prompt_chars > 0;
-    seen.then(last).flatten().map(|segment| segment.text.clone()).unwrap_or_default()
+    let most = usize::try_from(view.policy.stream.prompt_chars).unwrap_or(usize::MAX);
+    let Some(before) = most.checked_sub(1).filter(|_| call.stream()) else { return String::new() };
+    let last = call.segments().iter().rev().find(|segment| segment.origin == Origin::User);
+    let text = last.map(|segment| segment.text.as_str()).unwrap_or_default();
+    let from = text.char_indices().nth_back(before).map_or(0, |(at, _)| at);
+    text[from..].to_owned()
 }
 
 impl Asked {
@@ -94,13 +94,16 @@ impl Asked {
 
     /// A request without a body.
     pub(super) fn list(dialect: Dialect) -> Self {
-        let (transcript, limits) = (Transcript::new(dialect, false), Limits::default());
+        Self::new(dialect, Transcript::new(dialect, false))
+    }
+
+    fn new(dialect: Dialect, transcript: Transcript) -> Self {
         Self {
             dialect,
             stream: false,
             transcript,
             model: String::new(),
-            limits,
+            limits: Limits::default(),
             ground: None,
             prompt: String::new(),
             sent: None,
@@ -147,20 +150,12 @@ impl Gateway {
         let verdict = verdict?;
         timer.stop(&self.metrics, asked.dialect.route(), "guard_out");
         let (findings, failed_open) = (verdict.findings, verdict.failed_open);
-        let (reply, action) = match verdict.outcome {
+        let mut revised = None;
+        let (mut reply, mut action) = match verdict.outcome {
             Outcome::Pass(reply) => {
                 let mut reply = reply.into_inner();
-                if status.is_success() && self.shadows(trace) && !reply.has_tool_calls(0) {
-                    let course = Course { truncated: reply.is_truncated(0), failed_open, ..Course::default() };
-                    self.shadow(reply.edited_answer(0), (asked, client), trace, course);
-                }
                 let action = trace.found(&mut reply, &findings);
-                if status.is_success() && trace.polishes(asked.dialect) {
-                    let (reply, done) = self.polish(reply, (None, failed_open), (asked, client), trace).await?;
-                    (reply, done.or(action))
-                } else {
-                    (reply, action)
-                }
+                (reply, action)
             }
             Outcome::Block(..) | Outcome::Revise(..) if !asked.dialect.is_answered() => return Err(Refusal::withheld()),
             Outcome::Block(reply, finding) => {
@@ -168,26 +163,24 @@ impl Gateway {
                 (trace.block(reply, &finding, &findings), Some("block"))
             }
             Outcome::Revise(reply, finding) => {
-                let revised = Some(finding.choice);
-                let (reply, action) =
-                    self.revise(reply, (finding, findings), failed_open, (asked, client), trace).await?;
-                if action == Some("revise") && trace.polishes(asked.dialect) {
-                    let (reply, done) = self.polish(reply, (revised, failed_open), (asked, client), trace).await?;
-                    (reply, done.or(action))
-                } else {
-                    (reply, action)
-                }
+                revised = Some(finding.choice);
+                self.revise(reply, (finding, findings), failed_open, (asked, client), trace).await?
             }
         };
+        if status.is_success() && action != Some("block") && trace.polishes(asked.dialect) {
+            let done;
+            (reply, done) = self.polish(reply, (revised, failed_open), (asked, client), trace).await?;
+            action = done.or(action);
+        }
         if status.is_success() && action != Some("block") && self.listens(trace) {
             let (answers, calls) = answers(&reply);
             let course = Course { truncated: reply.is_truncated(0), failed_open, calls, ..Course::default() };
             self.listen(answers, asked, trace, course);
         }
-        let untouched = !matches!(action, Some("block" | "revise")) && !reply.has_tool_calls(0);
-        if status.is_success() && untouched && asked.sent.is_some() {
+        let untouched = status.is_success() && !matches!(action, Some("block" | "revise"));
+        if untouched && self.studies(asked, trace) && !reply.has_tool_calls(0) {
             let course = Course { truncated: reply.is_truncated(0), failed_open, ..Course::default() };
-            self.compare(reply.edited_answer(0), (asked, client), trace, course);
+            self.study(reply.edited_answer(0), (asked, client), trace, course);
         }
         let timer = StageTimer::start();
         let mut response = refuse::json(status, Body::whole(reply.into_body()));

@@ -143,13 +143,10 @@ impl StreamGuard {
         }
     }
 
-    /// Says what the user said last. Of that, so much is kept as the policy wants to be seen before each window.
+    /// Says what is to be seen before each window: the end of what the user said last.
     #[must_use]
-    pub fn answering(mut self, prompt: &str) -> Self {
-        let most = usize::try_from(self.occasion.view().policy.stream.prompt_chars).unwrap_or(usize::MAX);
-        let skipped = prompt.chars().count().saturating_sub(most);
-        self.prompt = prompt.chars().skip(skipped).collect();
-        self
+    pub fn answering(self, prompt: String) -> Self {
+        Self { prompt, ..self }
     }
 
     /// Has the end of each choice tell what was done to it, where something was.

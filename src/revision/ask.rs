@@ -15,14 +15,16 @@ const MAX_ANSWER: usize = 256 * 1024;
 
 /// Who is asked. Cheap to copy.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asker<'a> {
-    pub(super) upstream: &'a Upstream,
-    /// The client's headers, where its own upstream is asked.
-    pub(super) headers: Option<&'a HeaderMap>,
-    pub(super) model: &'a str,
+pub struct Asker<'a> {
+    /// Where questions go.
+    pub upstream: &'a Upstream,
+    /// The client's headers, for versions and, where configured, its key; none where another upstream than the client's
+    /// is asked.
+    pub headers: Option<&'a HeaderMap>,
     /// The policy's name, under which the cost is counted.
-    pub(super) policy: &'a str,
-    pub(super) metrics: &'a Metrics,
+    pub policy: &'a str,
+    /// Where the cost is counted.
+    pub metrics: &'a Metrics,
 }
 
 /// What a model said.
@@ -33,16 +35,25 @@ pub(super) struct Said {
 }
 
 impl Asker<'_> {
-    /// Asks as `role` (`critic`, `reviser`, `judge`, `rival`); counts what it cost.
+    /// The dialect in which the upstream is asked, whatever the client speaks.
+    pub fn dialect(&self) -> Dialect {
+        match self.upstream.provider() {
+            Provider::OpenAi | Provider::Azure => Dialect::OpenAiChat,
+            Provider::Anthropic => Dialect::AnthropicMessages,
+        }
+    }
+
+    /// Asks as `role` (`critic`, `reviser`, `judge`); counts what it cost.
     pub(super) async fn ask(
         &self,
         role: &'static str,
+        model: &str,
         system: &str,
         material: &str,
         max_tokens: u32,
     ) -> Result<Said, Error> {
-        let dialect = dialect(self.upstream.provider());
-        let body = question(dialect, self.model, system, material, max_tokens);
+        let dialect = self.dialect();
+        let body = question(dialect, model, system, material, max_tokens);
         let target = PathAndQuery::from_static(self.upstream.provider().questions());
         let reply = self.reply(role, &target, dialect, body).await?;
         let text = reply.answer(0).ok_or_else(|| Error::unreadable(role, "it holds no text"))?;
@@ -84,13 +95,5 @@ impl Asker<'_> {
             headers.entry("anthropic-version").or_insert(HeaderValue::from_static("2023-06-01"));
         }
         headers
-    }
-}
-
-/// The dialect in which an upstream is asked, whatever the client speaks.
-pub(super) fn dialect(provider: Provider) -> Dialect {
-    match provider {
-        Provider::OpenAi | Provider::Azure => Dialect::OpenAiChat,
-        Provider::Anthropic => Dialect::AnthropicMessages,
     }
 }

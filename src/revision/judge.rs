@@ -165,8 +165,8 @@ impl Judge<'_> {
 
     async fn ask(&self, material: &str) -> Result<(u8, String), Error> {
         let Self { upstream, model, policy, metrics, .. } = *self;
-        let asker = Asker { upstream, headers: None, model, policy, metrics };
-        let said = asker.ask("judge", JUDGE, material, self.max_tokens).await?;
+        let asker = Asker { upstream, headers: None, policy, metrics };
+        let said = asker.ask("judge", model, JUDGE, material, self.max_tokens).await?;
         let judgement =
             parse::object::<parse::Judgement>(&said.text).map_err(|error| Error::no_json("judge", &error))?;
         Ok((judgement.score, judgement.reasoning))

@@ -21,8 +21,9 @@ mod revise;
 mod rival;
 
 pub use agenda::next_principle;
+pub use ask::Asker;
 pub use error::Error;
 pub use judge::{Comparison, EQUAL, Judge, Preference, Verdict, from_scores};
 pub use parse::Critique;
 pub use revise::{Budget, Draft, Reviser, Round};
-pub use rival::{Drawn, Rival};
+pub use rival::Drawn;

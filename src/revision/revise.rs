@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -13,8 +12,6 @@ use super::form;
 use super::parse::{self, Critique, Revision};
 use crate::api::{OutputForm, Usage};
 use crate::policy::{Principle, ReviseSettings};
-use crate::telemetry::Metrics;
-use crate::upstream::Upstream;
 
 /// Fewer tokens than this hold no critique: a budget with less is used up.
 const LEAST_TOKENS: u32 = 16;
@@ -90,19 +87,12 @@ impl Budget {
 /// Who is asked, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Reviser<'a> {
-    /// Where both questions go.
-    pub upstream: &'a Upstream,
-    /// The client's headers, for versions and, where configured, its key; none where another upstream than the client's
-    /// is asked.
-    pub headers: Option<&'a HeaderMap>,
+    /// Whom both questions go to.
+    pub asker: Asker<'a>,
     /// The model that answered; asked unless the settings name another.
     pub model: &'a str,
     /// Model, time and tokens.
     pub settings: &'a ReviseSettings,
-    /// The policy's name, under which the cost is counted.
-    pub policy: &'a str,
-    /// Where the cost is counted.
-    pub metrics: &'a Metrics,
 }
 
 #[derive(Serialize)]
@@ -162,10 +152,8 @@ impl Reviser<'_> {
         if budget.tokens < LEAST_TOKENS {
             return Err(Error::Tokens);
         }
-        let Self { upstream, headers, policy, metrics, .. } = *self;
         let model = self.settings.model.as_deref().unwrap_or(self.model);
-        let said =
-            Asker { upstream, headers, model, policy, metrics }.ask(role, system, material, budget.tokens).await?;
+        let said = self.asker.ask(role, model, system, material, budget.tokens).await?;
         budget.spend(said.usage, said.text.len());
         Ok(said.text)
     }

@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::file::{Standing, kind, repair_file};
-use super::room::KEPT;
+use super::file::{Standing, repair_file};
+use super::room::{KEPT, files};
 use crate::pairs::timestamp::compact;
 
 /// How often files are looked through, and the longest that a file is written to where rows have an age.
@@ -33,21 +33,13 @@ pub(super) fn expire(dir: &Path, days: u32, ships: bool, now: SystemTime) -> io:
 
 /// Deletes the files whose names are of before `oldest`; says how many rows they had.
 fn sweep(dir: &Path, oldest: &str) -> io::Result<u64> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error),
-    };
     let mut rows = 0;
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some(begun) = name.to_str().and_then(|name| name.strip_prefix(kind(name)?)) else { continue };
+    for (begun, path, _) in files(dir)? {
         if begun.get(..oldest.len()).is_none_or(|begun| begun >= oldest) {
             continue;
         }
         // A sink may take the file away, or another process may still be writing it.
-        match take_away(&entry.path()) {
+        match take_away(&path) {
             Ok(taken) => rows += taken,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -68,7 +60,7 @@ fn take_away(path: &Path) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pairs::spool::file::SpoolFile;
+    use crate::pairs::spool::file::{SpoolFile, kind};
 
     #[test]
     fn files_go_when_they_are_old_and_nobody_writes_them() {

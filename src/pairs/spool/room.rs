@@ -34,9 +34,9 @@ impl Room {
                 return Ok(false);
             }
             let kept = files(&dir.join(KEPT))?;
-            let waiting: u64 = files(dir)?.iter().map(|(_, bytes)| bytes).sum();
-            self.used = waiting + kept.iter().map(|(_, bytes)| bytes).sum::<u64>();
-            for (path, bytes) in kept {
+            let waiting: u64 = files(dir)?.iter().map(|(.., bytes)| bytes).sum();
+            self.used = waiting + kept.iter().map(|(.., bytes)| bytes).sum::<u64>();
+            for (_, path, bytes) in kept {
                 if fits(self.used) {
                     break;
                 }
@@ -51,8 +51,9 @@ impl Room {
     }
 }
 
-/// The spool's files in a directory, oldest first, with their sizes in bytes.
-fn files(dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+/// The spool's files in a directory, oldest first: their names from the time on when they were begun, where they lie, and
+/// their sizes in bytes.
+pub(super) fn files(dir: &Path) -> io::Result<Vec<(String, PathBuf, u64)>> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -69,5 +70,5 @@ fn files(dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
         }
     }
     found.sort();
-    Ok(found.into_iter().map(|(_, path, bytes)| (path, bytes)).collect())
+    Ok(found)
 }
