@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::checked::{Known, Policy};
-use super::directory::{Seen, look, look_at_all, reach_of};
+use super::directory::Sight;
 use super::embedded::{Proof, Test};
 use super::error::PolicyError;
 use super::file::PolicyFile;
@@ -169,7 +169,7 @@ pub struct Store<A> {
     renew: Option<Box<Renew<A>>>,
     metrics: Arc<Metrics>,
     /// The directory just before it was first read: where a watch takes up.
-    at_opening: Vec<Seen>,
+    at_opening: Sight,
     current: ArcSwap<InForce<A>>,
     /// What each policy in force comes to with its bases, for operators.
     resolved: Mutex<BTreeMap<String, String>>,
@@ -185,8 +185,7 @@ impl<A> Store<A> {
     /// # Errors
     /// Any mistake in any file, a missing active policy, or one that cannot be armed or fails its tests.
     pub fn open(config: &Config, known: Known, metrics: Arc<Metrics>, makers: Makers<A>) -> Result<Self, PolicyError> {
-        let mut at_opening = look(&reach_of(&config.dir));
-        at_opening.extend(look_at_all(&makers.stock.watched));
+        let at_opening = Sight::of(&config.dir, &makers.stock.watched);
         if let Some((key, reason)) = config.tenants.mistake() {
             return Err(PolicyError::Tenants { key, reason });
         }
@@ -313,16 +312,22 @@ impl<A> Store<A> {
         &self.config.dir
     }
 
-    pub(super) fn at_opening(&self) -> &[Seen] {
+    pub(super) fn at_opening(&self) -> &Sight {
         &self.at_opening
     }
 
-    /// The directories as they are now: all that a reload depends on.
-    pub(super) fn look(&self) -> Vec<Seen> {
-        let watched = lock(&self.supply).stock.watched.clone();
-        let mut seen = look(&reach_of(&self.config.dir));
-        seen.extend(look_at_all(&watched));
-        seen
+    /// All that a reload depends on, as it is now.
+    pub(super) fn look(&self) -> Sight {
+        Sight::of(&self.config.dir, &self.watched())
+    }
+
+    /// Whether nothing that a reload depends on has changed since.
+    pub(super) fn is_as(&self, seen: &Sight) -> bool {
+        seen.holds(&self.watched())
+    }
+
+    fn watched(&self) -> Vec<PathBuf> {
+        lock(&self.supply).stock.watched.clone()
     }
 
     /// Whether another supply is in force now. One that cannot be had, or on which a policy cannot be armed or fails its
