@@ -287,8 +287,9 @@ impl<A> Store<A> {
     pub fn reload(&self) -> ReloadOutcome {
         let mut supply = lock(&self.supply);
         let renewed = self.renewed(&mut supply);
-        let (outcome, problems) = match self.replace(&supply) {
-            Ok(ReloadOutcome::Unchanged) if renewed => (ReloadOutcome::Applied, Vec::new()),
+        // What came into force with another supply was read just now.
+        let replaced = if renewed { Ok(ReloadOutcome::Applied) } else { self.replace(&supply) };
+        let (outcome, problems) = match replaced {
             Ok(outcome) => (outcome, Vec::new()),
             Err(error) => (ReloadOutcome::Refused, self.refused(&error)),
         };
