@@ -39,9 +39,10 @@ pub(super) fn assemble(config: &Config, variable: Variable, runtime: &Handle) ->
         .map(|(name, upstream)| Upstream::build(name, upstream, variable, Arc::clone(&metrics)))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| told(error.to_string()))?;
+    let fingerprint = exchange::fingerprint(config);
     let models = models(config, variable, runtime, &metrics)?;
     let known = known(models.labels(), config);
-    let stock = exchange::stock(config, &models, &metrics);
+    let stock = exchange::stock(fingerprint, config, &models, &metrics);
     let makers = Makers::new(move |policy| guard::arm(policy, &models)).proving(proving(config)?);
     let makers = makers.renewing(stock, exchange::renewing(config, variable, runtime, &metrics));
     let store = Store::open(&config.policies, known, Arc::clone(&metrics), makers);
