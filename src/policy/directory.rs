@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::PolicyError;
 use super::inherit::reach;
+use crate::yaml::is_yaml;
 
 /// The directory's `*.yaml` and `*.yml` files by name. Hidden ones (editors, and `..data` of a mounted `ConfigMap`) are not policies.
 pub(super) fn policy_files(dir: &Path) -> Result<Vec<PathBuf>, PolicyError> {
@@ -19,15 +20,17 @@ pub(super) fn policy_files(dir: &Path) -> Result<Vec<PathBuf>, PolicyError> {
 }
 
 fn is_policy(path: &Path) -> bool {
-    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-    let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-    yaml && !hidden && !path.is_dir()
+    is_yaml(path) && is_shown(path)
 }
 
 /// A constitution's prose may lie in a file of its own.
 fn is_prose(path: &Path) -> bool {
-    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-    path.extension().is_some_and(|extension| extension == "md" || extension == "txt") && !hidden && !path.is_dir()
+    path.extension().is_some_and(|extension| extension == "md" || extension == "txt") && is_shown(path)
+}
+
+/// A file, and not a hidden one.
+fn is_shown(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b".")) && !path.is_dir()
 }
 
 /// What tells one state of a file from another without reading it: path, inode, length, time of change.

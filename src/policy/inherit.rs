@@ -134,8 +134,7 @@ fn chain(first: Link) -> Result<Vec<Link>, Problem> {
 }
 
 fn base_path(path: &Path, name: &str) -> Result<PathBuf, String> {
-    let yaml = Path::new(name).extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-    if yaml && Path::new(name).is_relative() {
+    if yaml::is_yaml(Path::new(name)) && Path::new(name).is_relative() {
         return Ok(beside(path, name));
     }
     Err(format!("expected the path of a `*.yaml` file, relative to this one, found `{name}`"))
@@ -145,9 +144,8 @@ fn base_path(path: &Path, name: &str) -> Result<PathBuf, String> {
 fn unread(path: &Path, error: &std::io::Error) -> String {
     let message = format!("{}: {error}", path.display());
     let entries = path.parent().and_then(|dir| fs::read_dir(dir).ok()).into_iter().flatten().filter_map(Result::ok);
-    let yaml = |name: &String| Path::new(name).extension().is_some_and(|end| end == "yaml" || end == "yml");
-    let mut names: Vec<String> =
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(yaml).collect();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| yaml::is_yaml(Path::new(name))).collect();
     names.sort();
     match path.file_name().and_then(|name| name.to_str()) {
         Some(name) if !names.is_empty() && error.kind() == std::io::ErrorKind::NotFound => {
