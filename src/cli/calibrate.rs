@@ -5,7 +5,6 @@ mod write;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use futures_util::stream::StreamExt;
@@ -16,6 +15,7 @@ use super::Failed;
 use super::assemble::{known, metrics, models};
 use super::eval::read;
 use super::model::{PLACES, roomy};
+use super::output;
 use super::policies::files;
 use super::progress;
 use super::serve::runtime;
@@ -118,16 +118,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
         })
         .collect();
     let text = told(&file, &entries, arguments.fpr);
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))?;
+    output::print(&text)?;
     if let Some(path) = &arguments.json {
         let sources = sources.iter().map(
             |source| json!({"file": source.path.display().to_string(), "sha256": source.sha256, "rows": source.rows}),
         );
         let models = models.each().iter().map(|model| json!({"name": model.name(), "revision": model.revision()}));
         let made = json!({"models": models.collect::<Vec<_>>(), "data": sources.collect::<Vec<_>>()});
-        let report = report(&file, &entries, arguments, &made);
-        std::fs::write(path, format!("{report:#}\n"))
-            .map_err(|error| Failed::Ran(format!("{}: {error}", path.display())))?;
+        output::report(path, &format!("{:#}\n", report(&file, &entries, arguments, &made)))?;
     }
     if let Some(entry) = entries.iter().find(|entry| entry.found.is_err()) {
         let nothing = if arguments.write { "; nothing was written" } else { "" };

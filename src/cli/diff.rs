@@ -14,6 +14,7 @@ use futures_util::stream::{self, StreamExt};
 use super::Failed;
 use super::assemble::{armed, known, metrics, models};
 use super::model::{PLACES, roomy};
+use super::output;
 use super::policies::files;
 use super::progress;
 use super::serve::runtime;
@@ -106,17 +107,13 @@ async fn compare(guards: &Guards, views: [&View; 2], item: &Item) -> Result<Comp
 }
 
 fn put(arguments: &Arguments, report: &Report) -> Result<(), Failed> {
-    let write = |path: &PathBuf, text: String| {
-        std::fs::write(path, text).map_err(|error| Failed::Ran(format!("{}: {error}", path.display())))
-    };
     if let Some(path) = &arguments.html {
-        write(path, page::render(report, arguments.content))?;
+        output::report(path, &page::render(report, arguments.content))?;
     }
     if let Some(path) = &arguments.json {
-        write(path, format!("{:#}\n", report.json(arguments.content)))?;
+        output::report(path, &format!("{:#}\n", report.json(arguments.content)))?;
     }
-    std::io::Write::write_all(&mut std::io::stdout(), report.terminal().as_bytes())
-        .map_err(|error| Failed::Ran(error.to_string()))
+    output::print(&report.terminal())
 }
 
 fn verdict(arguments: &Arguments, report: &Report) -> Result<(), Failed> {

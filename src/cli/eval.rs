@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::Failed;
 use super::model::{Loaded, ModelArguments, decimal};
+use super::output::print;
 use super::progress;
 use super::serve::runtime;
 use crate::eval::rows::{self, Row, Source};
@@ -287,7 +288,7 @@ impl Outputs {
         if let Some((path, file)) = &mut self.json {
             writeln!(file, "{:#}", report.json()).map_err(|error| unwritten(path, &error))?;
         }
-        io::stdout().write_all(markdown.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))
+        print(&markdown)
     }
 }
 

@@ -1,11 +1,11 @@
 //! `wardline render`
 
 use std::fmt::Write as _;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::Failed;
 use super::assemble::known_unloaded;
+use super::output::print;
 use super::policies::files;
 use crate::api::{Dialect, sample};
 use crate::config::Config;
@@ -30,7 +30,7 @@ pub(super) fn run(config: &Path, policy: PathBuf, wire: Option<Wire>) -> Result<
     for file in files(&config, &[policy], &known_unloaded(&config)?)? {
         text.push_str(&shown(&file.policy, wire).map_err(|error| Failed::Ran(error.to_string()))?);
     }
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))
+    print(&text)
 }
 
 /// The constitution for people, then the bodies byte for byte.

@@ -1,13 +1,13 @@
 //! `wardline policy resolve`
 
 use std::fmt::Write as _;
-use std::io::Write;
 use std::path::Path;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Failed;
 use super::assemble::known_unloaded;
+use super::output::print;
 use crate::config::Config;
 use crate::policy::{Asking, Key, PolicyFile};
 use crate::yaml;
@@ -73,7 +73,7 @@ pub(super) fn run(config: &Path, request: &Request) -> Result<(), Failed> {
     if request.full {
         let _ = write!(text, "\n{}", file.resolved());
     }
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))
+    print(&text)
 }
 
 /// Whose request it is: as told, or as the gateway would find out.

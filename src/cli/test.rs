@@ -1,12 +1,13 @@
 //! `wardline test`: policies' own tests, through the real classifier.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Failed;
 use super::assemble::{armed, known, metrics, models, proving};
+use super::output;
 use super::policies::files;
 use super::serve::runtime;
 use crate::config::Config;
@@ -60,12 +61,11 @@ pub(super) fn run(config: &Path, policies: &[PathBuf], junit: Option<&Path>) -> 
         });
     }
     if let Some(path) = junit {
-        std::fs::write(path, junit_report(&runs))
-            .map_err(|error| Failed::Ran(format!("{}: {error}", path.display())))?;
+        output::report(path, &junit_report(&runs))?;
     }
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let text = told(&runs, colour);
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))?;
+    output::print(&text)?;
     match runs.iter().map(Run::failed).sum() {
         0 => Ok(()),
         1 => Err(Failed::Ran("1 test failed".to_owned())),
