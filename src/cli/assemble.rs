@@ -1,5 +1,6 @@
 //! From a checked configuration to a gateway that could serve; opens no port.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,16 @@ use crate::upstream::Upstream;
 
 /// Looks up an environment variable.
 pub(super) type Variable = fn(&str) -> Option<String>;
+
+/// The process's own.
+pub(super) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The process configuration.
+pub(super) fn configured(path: &Path) -> Result<Config, Failed> {
+    Config::read(path).map_err(|error| Failed::Told(error.to_string()))
+}
 
 /// Everything that `serve` runs, and has to stop in the end.
 pub(super) struct Parts {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::Failed;
-use super::assemble::{known, metrics, models};
+use super::assemble::{configured, environment, known, metrics, models};
 use super::eval::read;
 use super::model::{PLACES, roomy};
 use super::output;
@@ -22,7 +22,6 @@ use super::serve::runtime;
 use super::table::Table;
 use crate::api::Origin;
 use crate::classify::{Label, Models};
-use crate::config::Config;
 use crate::eval::calibrate::{Proposal, Share, Unsupported, Wanted, calibrate};
 use crate::eval::rows::Row;
 use crate::eval::{self, Settings, Targets};
@@ -89,7 +88,7 @@ struct Entry {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
-    let mut config = Config::read(&arguments.config).map_err(|error| Failed::Told(error.to_string()))?;
+    let mut config = configured(&arguments.config)?;
     roomy(&mut config);
     let (sources, mut rows) = read(&arguments.data)?;
     rows.retain(|row| arguments.split.is_empty() || row.split.as_ref().is_some_and(|of| arguments.split.contains(of)));
@@ -97,7 +96,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
         return Err(Failed::Told("--data: no rows of that split".to_owned()));
     }
     let runtime = runtime()?;
-    let models = models(&config, |name| std::env::var(name).ok(), runtime.handle(), &metrics()?)?;
+    let models = models(&config, environment, runtime.handle(), &metrics()?)?;
     let known = known(models.labels(), &config);
     let file = files(&config, std::slice::from_ref(&arguments.policy), &known)?.into_iter().next();
     let file = file.ok_or_else(|| Failed::Told("expected a policy".to_owned()))?;

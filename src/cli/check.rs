@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::Failed;
-use super::assemble::{assemble, known_unloaded};
+use super::assemble::{assemble, configured, environment, known_unloaded};
 use super::output::print;
 use super::policies::files;
 use super::serve::runtime;
@@ -13,14 +13,14 @@ use crate::guard;
 
 /// Checks what `serve` would read, or only the policies named.
 pub(super) fn run(path: &Path, policies: &[PathBuf]) -> Result<(), Failed> {
-    let config = Config::read(path).map_err(|error| Failed::Told(error.to_string()))?;
+    let config = configured(path)?;
     let text = if policies.is_empty() { whole(path, &config)? } else { named(&config, policies)? };
     print(&text)
 }
 
 fn whole(path: &Path, config: &Config) -> Result<String, Failed> {
     let runtime = runtime()?;
-    let parts = assemble(config, |name| std::env::var(name).ok(), runtime.handle())?;
+    let parts = assemble(config, environment, runtime.handle())?;
     let snapshot = parts.gateway.policies.snapshot();
     let policy = &snapshot.policy;
     Ok(format!(

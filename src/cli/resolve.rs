@@ -6,7 +6,7 @@ use std::path::Path;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Failed;
-use super::assemble::known_unloaded;
+use super::assemble::{configured, known_unloaded};
 use super::output::print;
 use crate::config::Config;
 use crate::policy::{Asking, Key, PolicyFile};
@@ -46,7 +46,7 @@ fn header(written: &str) -> Result<(HeaderName, HeaderValue), String> {
 
 /// Says which policy a request would get, and why. Reads files only; what a running gateway does, its admin page tells.
 pub(super) fn run(config: &Path, request: &Request) -> Result<(), Failed> {
-    let config = Config::read(config).map_err(|error| Failed::Told(error.to_string()))?;
+    let config = configured(config)?;
     let key = request.key.as_ref().map(|key| Key::Sent(key.as_bytes()));
     let key = key.or(request.key_hash.as_deref().map(Key::Hashed));
     let headers: HeaderMap = request.headers.iter().cloned().collect();

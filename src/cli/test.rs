@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Failed;
-use super::assemble::{armed, known, metrics, models, proving};
+use super::assemble::{armed, configured, environment, known, metrics, models, proving};
 use super::output;
 use super::policies::files;
 use super::serve::runtime;
-use crate::config::Config;
 use crate::policy::{Proof, Test};
 
 /// How the tests of one file went.
@@ -32,9 +31,9 @@ struct Case {
 
 /// Runs the tests of the policies named, or of the whole directory; writes a `JUnit` report where one is asked for.
 pub(super) fn run(config: &Path, policies: &[PathBuf], junit: Option<&Path>) -> Result<(), Failed> {
-    let config = Config::read(config).map_err(|error| Failed::Told(error.to_string()))?;
+    let config = configured(config)?;
     let runtime = runtime()?;
-    let models = models(&config, |name| std::env::var(name).ok(), runtime.handle(), &metrics()?)?;
+    let models = models(&config, environment, runtime.handle(), &metrics()?)?;
     let prove = proving(&config)?;
     let mut runs = Vec::new();
     for file in files(&config, policies, &known(models.labels(), &config))? {
