@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use super::Failed;
 use super::assemble::{configured, environment, known, metrics, models};
-use super::eval::read;
+use super::eval::{of_splits, read};
 use super::model::{PLACES, roomy};
 use super::output;
 use super::policies::files;
@@ -91,10 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
     let mut config = configured(&arguments.config)?;
     roomy(&mut config);
     let (sources, mut rows) = read(&arguments.data)?;
-    rows.retain(|row| arguments.split.is_empty() || row.split.as_ref().is_some_and(|of| arguments.split.contains(of)));
-    if rows.is_empty() {
-        return Err(Failed::Told("--data: no rows of that split".to_owned()));
-    }
+    of_splits(&mut rows, &arguments.split)?;
     let runtime = runtime()?;
     let models = models(&config, environment, runtime.handle(), &metrics()?)?;
     let known = known(models.labels(), &config);
