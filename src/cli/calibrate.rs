@@ -152,7 +152,7 @@ fn wanted(file: &PolicyFile, arguments: &Arguments) -> Result<Vec<(String, Optio
         let looks = |origin: &Origin| rule.origins.as_ref().is_none_or(|origins| origins.contains(origin));
         let rest: Vec<Origin> = Origin::ALL
             .into_iter()
-            .filter(|origin| arguments.any_origin || looks(origin) && comes(rule, *origin))
+            .filter(|origin| arguments.any_origin || looks(origin) && rule.stages.meet(*origin))
             .filter(|origin| !own.iter().any(|(of, _)| of == origin))
             .collect();
         let mut all = vec![(rule.id.clone(), None, of(labels, rest))];
@@ -168,12 +168,6 @@ fn of(bounds: &[Bound], origins: Vec<Origin>) -> Wanted {
         levels: bounds.iter().map(|bound| (bound.label, bound.threshold)).collect(),
         origins,
     }
-}
-
-/// Whether texts of an origin can come in a rule's stages.
-fn comes(rule: &Rule, origin: Origin) -> bool {
-    let output = matches!(origin, Origin::Output | Origin::Reasoning | Origin::ToolArgs | Origin::Other);
-    rule.stages.input && origin != Origin::Output || rule.stages.output && output
 }
 
 /// The scores of each row by all models' labels, in their order; of models that no rule asks, zeros.

@@ -183,6 +183,16 @@ pub struct Stages {
     pub output: bool,
 }
 
+impl Stages {
+    /// Where the texts of an answer can come from.
+    pub(super) const OF_ANSWERS: [Origin; 4] = [Origin::Output, Origin::Reasoning, Origin::ToolArgs, Origin::Other];
+
+    /// Whether a text of this origin can come in one of them.
+    pub fn meet(self, origin: Origin) -> bool {
+        self.input && origin != Origin::Output || self.output && Self::OF_ANSWERS.contains(&origin)
+    }
+}
+
 /// What a hit leads to, mildest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
