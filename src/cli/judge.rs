@@ -130,7 +130,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
     screen.text(&report.to_string())?;
     screen.finish()?;
     parts.watch.stop();
-    if report.judged() == 0 {
+    if report.judged == 0 {
         return Err(Failed::Ran(format!("none of {} comparisons could be judged", rows.len())));
     }
     Ok(())
