@@ -132,15 +132,18 @@ fn inline(node: &Node) -> bool {
 
 /// Whether lines under a sign say it: nothing at their ends and beginnings that such lines could not hold.
 fn in_block(text: &str) -> bool {
-    let plain = |c: char| c == '\n' || !(c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}'));
     text.contains('\n')
         && text.starts_with(|c: char| !c.is_whitespace())
         && !text.ends_with("\n\n")
-        && text.chars().all(plain)
+        && text.chars().all(|c| c == '\n' || !strange(c))
+}
+
+/// What is written by its number alone.
+fn strange(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
 }
 
 fn quoted(text: &str) -> String {
-    let strange = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
     if !text.chars().any(strange) && text.contains(['\\', '"']) {
         return format!("'{}'", text.replace('\'', "''"));
     }
