@@ -15,7 +15,7 @@ use crate::yaml;
 /// What is asked about.
 #[derive(Debug, clap::Args)]
 pub(super) struct Request {
-    /// The route, as in metrics: `chat` or `messages`.
+    /// The route, as in metrics, e.g. `chat` or `messages`.
     #[arg(long, value_name = "ROUTE", default_value = "chat")]
     route: String,
     /// The model that the client names.
