@@ -1,5 +1,6 @@
 //! From a checked configuration to a gateway that could serve; opens no port.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,16 @@ use crate::upstream::Upstream;
 /// Looks up an environment variable.
 pub(super) type Variable = fn(&str) -> Option<String>;
 
+/// The process's own.
+pub(super) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The process configuration.
+pub(super) fn configured(path: &Path) -> Result<Config, Failed> {
+    Config::read(path).map_err(|error| Failed::Told(error.to_string()))
+}
+
 /// Everything that `serve` runs, and has to stop in the end.
 pub(super) struct Parts {
     pub(super) gateway: Arc<Gateway>,
@@ -39,9 +50,10 @@ pub(super) fn assemble(config: &Config, variable: Variable, runtime: &Handle) ->
         .map(|(name, upstream)| Upstream::build(name, upstream, variable, Arc::clone(&metrics)))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| told(error.to_string()))?;
+    let fingerprint = exchange::fingerprint(config);
     let models = models(config, variable, runtime, &metrics)?;
     let known = known(models.labels(), config);
-    let stock = exchange::stock(config, &models, &metrics);
+    let stock = exchange::stock(fingerprint, config, &models, &metrics);
     let makers = Makers::new(move |policy| guard::arm(policy, &models)).proving(proving(config)?);
     let makers = makers.renewing(stock, exchange::renewing(config, variable, runtime, &metrics));
     let store = Store::open(&config.policies, known, Arc::clone(&metrics), makers);

@@ -5,7 +5,6 @@ mod write;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use futures_util::stream::StreamExt;
@@ -13,16 +12,16 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::Failed;
-use super::assemble::{known, metrics, models};
-use super::eval::read;
+use super::assemble::{configured, environment, known, metrics, models};
+use super::eval::{of_splits, read};
 use super::model::{PLACES, roomy};
+use super::output;
 use super::policies::files;
 use super::progress;
 use super::serve::runtime;
 use super::table::Table;
 use crate::api::Origin;
 use crate::classify::{Label, Models};
-use crate::config::Config;
 use crate::eval::calibrate::{Proposal, Share, Unsupported, Wanted, calibrate};
 use crate::eval::rows::Row;
 use crate::eval::{self, Settings, Targets};
@@ -89,15 +88,12 @@ struct Entry {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
-    let mut config = Config::read(&arguments.config).map_err(|error| Failed::Told(error.to_string()))?;
+    let mut config = configured(&arguments.config)?;
     roomy(&mut config);
     let (sources, mut rows) = read(&arguments.data)?;
-    rows.retain(|row| arguments.split.is_empty() || row.split.as_ref().is_some_and(|of| arguments.split.contains(of)));
-    if rows.is_empty() {
-        return Err(Failed::Told("--data: no rows of that split".to_owned()));
-    }
+    of_splits(&mut rows, &arguments.split)?;
     let runtime = runtime()?;
-    let models = models(&config, |name| std::env::var(name).ok(), runtime.handle(), &metrics()?)?;
+    let models = models(&config, environment, runtime.handle(), &metrics()?)?;
     let known = known(models.labels(), &config);
     let file = files(&config, std::slice::from_ref(&arguments.policy), &known)?.into_iter().next();
     let file = file.ok_or_else(|| Failed::Told("expected a policy".to_owned()))?;
@@ -118,16 +114,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
         })
         .collect();
     let text = told(&file, &entries, arguments.fpr);
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))?;
+    output::print(&text)?;
     if let Some(path) = &arguments.json {
         let sources = sources.iter().map(
             |source| json!({"file": source.path.display().to_string(), "sha256": source.sha256, "rows": source.rows}),
         );
         let models = models.each().iter().map(|model| json!({"name": model.name(), "revision": model.revision()}));
         let made = json!({"models": models.collect::<Vec<_>>(), "data": sources.collect::<Vec<_>>()});
-        let report = report(&file, &entries, arguments, &made);
-        std::fs::write(path, format!("{report:#}\n"))
-            .map_err(|error| Failed::Ran(format!("{}: {error}", path.display())))?;
+        output::report(path, &format!("{:#}\n", report(&file, &entries, arguments, &made)))?;
     }
     if let Some(entry) = entries.iter().find(|entry| entry.found.is_err()) {
         let nothing = if arguments.write { "; nothing was written" } else { "" };
@@ -158,7 +152,7 @@ fn wanted(file: &PolicyFile, arguments: &Arguments) -> Result<Vec<(String, Optio
         let looks = |origin: &Origin| rule.origins.as_ref().is_none_or(|origins| origins.contains(origin));
         let rest: Vec<Origin> = Origin::ALL
             .into_iter()
-            .filter(|origin| arguments.any_origin || looks(origin) && comes(rule, *origin))
+            .filter(|origin| arguments.any_origin || looks(origin) && rule.stages.meet(*origin))
             .filter(|origin| !own.iter().any(|(of, _)| of == origin))
             .collect();
         let mut all = vec![(rule.id.clone(), None, of(labels, rest))];
@@ -174,12 +168,6 @@ fn of(bounds: &[Bound], origins: Vec<Origin>) -> Wanted {
         levels: bounds.iter().map(|bound| (bound.label, bound.threshold)).collect(),
         origins,
     }
-}
-
-/// Whether texts of an origin can come in a rule's stages.
-fn comes(rule: &Rule, origin: Origin) -> bool {
-    let output = matches!(origin, Origin::Output | Origin::Reasoning | Origin::ToolArgs | Origin::Other);
-    rule.stages.input && origin != Origin::Output || rule.stages.output && output
 }
 
 /// The scores of each row by all models' labels, in their order; of models that no rule asks, zeros.

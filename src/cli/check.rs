@@ -1,11 +1,11 @@
 //! `wardline check`
 
 use std::fmt::Write as _;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::Failed;
-use super::assemble::{assemble, known_unloaded};
+use super::assemble::{assemble, configured, environment, known_unloaded};
+use super::output::print;
 use super::policies::files;
 use super::serve::runtime;
 use crate::config::Config;
@@ -13,14 +13,14 @@ use crate::guard;
 
 /// Checks what `serve` would read, or only the policies named.
 pub(super) fn run(path: &Path, policies: &[PathBuf]) -> Result<(), Failed> {
-    let config = Config::read(path).map_err(|error| Failed::Told(error.to_string()))?;
+    let config = configured(path)?;
     let text = if policies.is_empty() { whole(path, &config)? } else { named(&config, policies)? };
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))
+    print(&text)
 }
 
 fn whole(path: &Path, config: &Config) -> Result<String, Failed> {
     let runtime = runtime()?;
-    let parts = assemble(config, |name| std::env::var(name).ok(), runtime.handle())?;
+    let parts = assemble(config, environment, runtime.handle())?;
     let snapshot = parts.gateway.policies.snapshot();
     let policy = &snapshot.policy;
     Ok(format!(

@@ -8,14 +8,14 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
 use super::Failed;
-use super::assemble::assemble;
+use super::assemble::{assemble, configured};
 use super::demo_upstream;
 use super::serve::{self, runtime};
 use crate::config::Config;
 use crate::telemetry;
 
 pub(super) fn run(path: &Path) -> Result<(), Failed> {
-    let mut config = Config::read(path).map_err(|error| Failed::Told(error.to_string()))?;
+    let mut config = configured(path)?;
     telemetry::init_logs(config.log.format, &config.log.level);
     runtime()?.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await;

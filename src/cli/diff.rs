@@ -12,12 +12,12 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 
 use super::Failed;
-use super::assemble::{armed, known, metrics, models};
+use super::assemble::{armed, configured, environment, known, metrics, models};
 use super::model::{PLACES, roomy};
+use super::output;
 use super::policies::files;
 use super::progress;
 use super::serve::runtime;
-use crate::config::Config;
 use crate::guard::{ABREAST, Evidence, Guards, Occasion, View};
 use replay::{Item, Replay};
 use report::{Compared, Report};
@@ -66,11 +66,11 @@ Exit codes: 0 compared; 1 decisions differ and that is a failure, or a text coul
 or row is wrong.";
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
-    let mut config = Config::read(&arguments.config).map_err(|error| Failed::Told(error.to_string()))?;
+    let mut config = configured(&arguments.config)?;
     roomy(&mut config);
     let replay = Replay::read(&arguments.replay, arguments.limit)?;
     let runtime = runtime()?;
-    let models = models(&config, |name| std::env::var(name).ok(), runtime.handle(), &metrics()?)?;
+    let models = models(&config, environment, runtime.handle(), &metrics()?)?;
     let known = known(models.labels(), &config);
     let sides = files(&config, &[arguments.old.clone(), arguments.new.clone()], &known)?;
     let paths: Vec<String> = sides.iter().map(|file| file.path.display().to_string()).collect();
@@ -106,17 +106,13 @@ async fn compare(guards: &Guards, views: [&View; 2], item: &Item) -> Result<Comp
 }
 
 fn put(arguments: &Arguments, report: &Report) -> Result<(), Failed> {
-    let write = |path: &PathBuf, text: String| {
-        std::fs::write(path, text).map_err(|error| Failed::Ran(format!("{}: {error}", path.display())))
-    };
     if let Some(path) = &arguments.html {
-        write(path, page::render(report, arguments.content))?;
+        output::report(path, &page::render(report, arguments.content))?;
     }
     if let Some(path) = &arguments.json {
-        write(path, format!("{:#}\n", report.json(arguments.content)))?;
+        output::report(path, &format!("{:#}\n", report.json(arguments.content)))?;
     }
-    std::io::Write::write_all(&mut std::io::stdout(), report.terminal().as_bytes())
-        .map_err(|error| Failed::Ran(error.to_string()))
+    output::print(&report.terminal())
 }
 
 fn verdict(arguments: &Arguments, report: &Report) -> Result<(), Failed> {

@@ -1,6 +1,7 @@
 //! `wardline eval`
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::Failed;
 use super::model::{Loaded, ModelArguments, decimal};
+use super::output::print;
 use super::progress;
 use super::serve::runtime;
 use crate::eval::rows::{self, Row, Source};
@@ -160,25 +162,10 @@ pub(super) fn read(files: &[PathBuf]) -> Result<(Vec<Source>, Vec<Row>), Failed>
 
 /// Leaves the rows that were asked for. None at all is a mistake.
 fn select(rows: &mut Vec<Row>, arguments: &Arguments) -> Result<(), Failed> {
-    if rows.is_empty() {
-        return Err(Failed::Told("--data: no rows".to_owned()));
-    }
-    let of = |rows: &[Row], name: &dyn Fn(&Row) -> Option<String>| {
-        let mut names: Vec<String> = rows.iter().filter_map(name).collect();
-        names.sort_unstable();
-        names.dedup();
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-    };
-    for split in &arguments.split {
-        if !rows.iter().any(|row| row.split.as_ref() == Some(split)) {
-            let known = of(rows, &|row| row.split.clone());
-            return Err(Failed::Told(format!("--split {split}: no row has it; there are {known}")));
-        }
-    }
-    rows.retain(|row| arguments.split.is_empty() || row.split.as_ref().is_some_and(|s| arguments.split.contains(s)));
+    of_splits(rows, &arguments.split)?;
     for source in &arguments.source {
         if !rows.iter().any(|row| row.source == *source) {
-            let known = of(rows, &|row| Some(row.source.clone()));
+            let known = names(rows, |row| Some(&row.source));
             return Err(Failed::Told(format!("--source {source}: no row has it; there are {known}")));
         }
     }
@@ -187,6 +174,27 @@ fn select(rows: &mut Vec<Row>, arguments: &Arguments) -> Result<(), Failed> {
         return Err(Failed::Told("--limit 0 leaves no row".to_owned()));
     }
     Ok(())
+}
+
+/// Leaves the rows of these splits, or all if there are none. A split that no row has is a mistake.
+pub(super) fn of_splits(rows: &mut Vec<Row>, splits: &[String]) -> Result<(), Failed> {
+    if rows.is_empty() {
+        return Err(Failed::Told("--data: no rows".to_owned()));
+    }
+    for split in splits {
+        if !rows.iter().any(|row| row.split.as_ref() == Some(split)) {
+            let known = names(rows, |row| row.split.as_ref());
+            return Err(Failed::Told(format!("--split {split}: no row has it; there are {known}")));
+        }
+    }
+    rows.retain(|row| splits.is_empty() || row.split.as_ref().is_some_and(|of| splits.contains(of)));
+    Ok(())
+}
+
+/// Each once, in words.
+fn names(rows: &[Row], name: impl Fn(&Row) -> Option<&String>) -> String {
+    let names: BTreeSet<&str> = rows.iter().filter_map(|row| Some(name(row)?.as_str())).collect();
+    if names.is_empty() { "none".to_owned() } else { names.into_iter().collect::<Vec<_>>().join(", ") }
 }
 
 /// Keeps `limit` rows, drawn without replacement, in their order.
@@ -287,7 +295,7 @@ impl Outputs {
         if let Some((path, file)) = &mut self.json {
             writeln!(file, "{:#}", report.json()).map_err(|error| unwritten(path, &error))?;
         }
-        io::stdout().write_all(markdown.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))
+        print(&markdown)
     }
 }
 

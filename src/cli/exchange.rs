@@ -24,34 +24,35 @@ pub(super) fn renewing(
     move |in_force| {
         let read = Config::read(&at_start.file).map_err(|error| error.to_string())?;
         let config = Config { classifier: read.classifier, classifiers: read.classifiers, ..at_start.clone() };
-        if fingerprint(&config) == in_force {
+        let fingerprint = fingerprint(&config);
+        if fingerprint == in_force {
             return Ok(None);
         }
-        // Before the files are read: what changes meanwhile is found the next time.
-        let fingerprint = fingerprint(&config);
         let models = models(&config, variable, &runtime, &metrics).map_err(|failed| match failed {
             Failed::Told(reason) | Failed::Ran(reason) => reason,
         })?;
-        let stock = Stock { fingerprint, ..stock(&config, &models, &metrics) };
+        let stock = stock(fingerprint, &config, &models, &metrics);
         let known = known(models.labels(), &config);
         Ok(Some(Supply::new(known, move |policy| guard::arm(policy, &models), stock)))
     }
 }
 
-/// How these classifiers are told from others.
-pub(super) fn stock(config: &Config, models: &Models, metrics: &Arc<Metrics>) -> Stock {
+/// How these classifiers are told from others: by the fingerprint of before they were loaded.
+pub(super) fn stock(fingerprint: String, config: &Config, models: &Models, metrics: &Arc<Metrics>) -> Stock {
     let (models, metrics) = (models.clone(), Arc::clone(metrics));
     let in_force = move || {
         metrics.classifiers_in_force(models.each().iter().map(|c| (c.name(), c.revision(), c.device())));
     };
     Stock {
-        fingerprint: fingerprint(config),
+        fingerprint,
         watched: config.classifier.iter().map(|model| model.dir.clone()).collect(),
         in_force: Some(Box::new(in_force)),
     }
 }
 
-fn fingerprint(config: &Config) -> String {
+/// What differs where other classifiers would be loaded. To be taken before they are, so that what changes meanwhile is
+/// found the next time.
+pub(super) fn fingerprint(config: &Config) -> String {
     let at_hand = config.classifier.as_ref().map(classify::fingerprint).unwrap_or_default();
     format!("{at_hand} {:?}", config.classifiers)
 }

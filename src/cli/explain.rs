@@ -1,7 +1,7 @@
 //! `wardline explain`
 
 use std::borrow::Cow;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Failed;
 use super::model::{Loaded, ModelArguments, decimal};
+use super::output::print;
 use super::progress;
 use super::serve::runtime;
 use crate::api::Origin;
@@ -122,7 +123,7 @@ fn show(arguments: &Arguments, account: &Account) -> Result<(), Failed> {
         let coloured = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         terminal::render(account, coloured)
     };
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))
+    print(&text)
 }
 
 fn text(argument: &str) -> Result<String, Failed> {

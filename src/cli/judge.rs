@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Failed;
-use super::assemble::assemble;
+use super::assemble::{assemble, configured, environment};
 use super::output::Output;
 use super::progress;
 use super::serve::runtime;
@@ -98,11 +98,11 @@ fn range(scale: &str) -> Option<f64> {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
     let rows = read(&arguments.data, arguments.limit)?;
-    let config = Config::read(&arguments.config).map_err(|error| Failed::Told(error.to_string()))?;
+    let config = configured(&arguments.config)?;
     // Nothing is served, so nothing is kept either.
     let config = Config { pairs: None, ..config };
     let runtime = runtime()?;
-    let parts = assemble(&config, |name| std::env::var(name).ok(), runtime.handle())?;
+    let parts = assemble(&config, environment, runtime.handle())?;
     let gateway = parts.gateway;
     let snapshot = gateway.policies.snapshot();
     let judge = judge(&gateway, &snapshot.policy, arguments)?;
@@ -130,7 +130,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
     screen.text(&report.to_string())?;
     screen.finish()?;
     parts.watch.stop();
-    if report.judged() == 0 {
+    if report.judged == 0 {
         return Err(Failed::Ran(format!("none of {} comparisons could be judged", rows.len())));
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Failed;
+use super::assemble::configured;
 use crate::classify::{self, Cascade, Classifier};
 use crate::config::Config;
 use crate::telemetry::{self, Format, Metrics};
@@ -68,7 +69,7 @@ impl ModelArguments {
         let Some(path) = self.config.as_deref().or_else(|| usual.exists().then_some(usual)) else {
             return Ok(classify::Config::default());
         };
-        let config = Config::read(path).map_err(|error| Failed::Told(error.to_string()))?;
+        let config = configured(path)?;
         match config.classifier {
             Some(classifier) => Ok(classifier),
             None if self.model.is_some() => Ok(classify::Config::default()),

@@ -1,6 +1,6 @@
 //! What a command writes: standard output, or a file that is put in place once it is complete.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Stdout, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,16 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use super::Failed;
+
+/// Text on standard output.
+pub(super) fn print(text: &str) -> Result<(), Failed> {
+    io::stdout().write_all(text.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))
+}
+
+/// A report beside it.
+pub(super) fn report(path: &Path, text: &str) -> Result<(), Failed> {
+    fs::write(path, text).map_err(|error| Failed::Ran(format!("{}: {error}", path.display())))
+}
 
 /// Lines on their way out.
 pub(super) struct Output {
@@ -66,7 +76,7 @@ impl Output {
                 .and_then(|()| file.get_ref().get_ref().sync_all()),
         };
         let moved = flushed.and_then(|()| match &self.place {
-            Some((path, growing)) => std::fs::rename(growing, path),
+            Some((path, growing)) => fs::rename(growing, path),
             None => Ok(()),
         });
         match moved {
@@ -84,7 +94,7 @@ impl Output {
     /// What was begun and will not be finished is taken away again.
     pub(super) fn abandon(&self) {
         if let Some((_, growing)) = &self.place {
-            let _gone = std::fs::remove_file(growing);
+            let _gone = fs::remove_file(growing);
         }
     }
 

@@ -1,14 +1,13 @@
 //! `wardline render`
 
 use std::fmt::Write as _;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::Failed;
-use super::assemble::known_unloaded;
+use super::assemble::{configured, known_unloaded};
+use super::output::print;
 use super::policies::files;
 use crate::api::{Dialect, sample};
-use crate::config::Config;
 use crate::policy::{Policy, tokens};
 
 /// The dialects in which a constitution goes up.
@@ -25,12 +24,12 @@ pub(super) enum Wire {
 }
 
 pub(super) fn run(config: &Path, policy: PathBuf, wire: Option<Wire>) -> Result<(), Failed> {
-    let config = Config::read(config).map_err(|error| Failed::Told(error.to_string()))?;
+    let config = configured(config)?;
     let mut text = String::new();
     for file in files(&config, &[policy], &known_unloaded(&config)?)? {
         text.push_str(&shown(&file.policy, wire).map_err(|error| Failed::Ran(error.to_string()))?);
     }
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))
+    print(&text)
 }
 
 /// The constitution for people, then the bodies byte for byte.

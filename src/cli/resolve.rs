@@ -1,13 +1,13 @@
 //! `wardline policy resolve`
 
 use std::fmt::Write as _;
-use std::io::Write;
 use std::path::Path;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Failed;
-use super::assemble::known_unloaded;
+use super::assemble::{configured, known_unloaded};
+use super::output::print;
 use crate::config::Config;
 use crate::policy::{Asking, Key, PolicyFile};
 use crate::yaml;
@@ -15,7 +15,7 @@ use crate::yaml;
 /// What is asked about.
 #[derive(Debug, clap::Args)]
 pub(super) struct Request {
-    /// The route, as in metrics: `chat` or `messages`.
+    /// The route, as in metrics, e.g. `chat` or `messages`.
     #[arg(long, value_name = "ROUTE", default_value = "chat")]
     route: String,
     /// The model that the client names.
@@ -46,7 +46,7 @@ fn header(written: &str) -> Result<(HeaderName, HeaderValue), String> {
 
 /// Says which policy a request would get, and why. Reads files only; what a running gateway does, its admin page tells.
 pub(super) fn run(config: &Path, request: &Request) -> Result<(), Failed> {
-    let config = Config::read(config).map_err(|error| Failed::Told(error.to_string()))?;
+    let config = configured(config)?;
     let key = request.key.as_ref().map(|key| Key::Sent(key.as_bytes()));
     let key = key.or(request.key_hash.as_deref().map(Key::Hashed));
     let headers: HeaderMap = request.headers.iter().cloned().collect();
@@ -73,7 +73,7 @@ pub(super) fn run(config: &Path, request: &Request) -> Result<(), Failed> {
     if request.full {
         let _ = write!(text, "\n{}", file.resolved());
     }
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))
+    print(&text)
 }
 
 /// Whose request it is: as told, or as the gateway would find out.

@@ -1,8 +1,7 @@
 //! `wardline schema`
 
-use std::io::Write;
-
 use super::Failed;
+use super::output::print;
 use crate::{config, policy};
 
 /// A kind of file that has a schema.
@@ -15,7 +14,7 @@ pub(super) enum Kind {
 }
 
 pub(super) fn run(of: Kind) -> Result<(), Failed> {
-    std::io::stdout().write_all(text(of).as_bytes()).map_err(|error| Failed::Ran(error.to_string()))
+    print(&text(of))
 }
 
 fn text(of: Kind) -> String {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failed;
-use super::assemble::{Parts, assemble};
+use super::assemble::{Parts, assemble, configured, environment};
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::server::Server;
@@ -17,10 +17,10 @@ use crate::telemetry;
 const ROWS_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(path: &Path) -> Result<(), Failed> {
-    let config = Config::read(path).map_err(|error| Failed::Told(error.to_string()))?;
+    let config = configured(path)?;
     telemetry::init_logs(config.log.format, &config.log.level);
     let runtime = runtime()?;
-    let parts = assemble(&config, |name| std::env::var(name).ok(), runtime.handle())?;
+    let parts = assemble(&config, environment, runtime.handle())?;
     runtime.block_on(serve(config, parts, |_server| {}))
 }
 

@@ -1,15 +1,15 @@
 //! `wardline test`: policies' own tests, through the real classifier.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Failed;
-use super::assemble::{armed, known, metrics, models, proving};
+use super::assemble::{armed, configured, environment, known, metrics, models, proving};
+use super::output;
 use super::policies::files;
 use super::serve::runtime;
-use crate::config::Config;
 use crate::policy::{Proof, Test};
 
 /// How the tests of one file went.
@@ -31,9 +31,9 @@ struct Case {
 
 /// Runs the tests of the policies named, or of the whole directory; writes a `JUnit` report where one is asked for.
 pub(super) fn run(config: &Path, policies: &[PathBuf], junit: Option<&Path>) -> Result<(), Failed> {
-    let config = Config::read(config).map_err(|error| Failed::Told(error.to_string()))?;
+    let config = configured(config)?;
     let runtime = runtime()?;
-    let models = models(&config, |name| std::env::var(name).ok(), runtime.handle(), &metrics()?)?;
+    let models = models(&config, environment, runtime.handle(), &metrics()?)?;
     let prove = proving(&config)?;
     let mut runs = Vec::new();
     for file in files(&config, policies, &known(models.labels(), &config))? {
@@ -60,12 +60,11 @@ pub(super) fn run(config: &Path, policies: &[PathBuf], junit: Option<&Path>) -> 
         });
     }
     if let Some(path) = junit {
-        std::fs::write(path, junit_report(&runs))
-            .map_err(|error| Failed::Ran(format!("{}: {error}", path.display())))?;
+        output::report(path, &junit_report(&runs))?;
     }
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let text = told(&runs, colour);
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))?;
+    output::print(&text)?;
     match runs.iter().map(Run::failed).sum() {
         0 => Ok(()),
         1 => Err(Failed::Ran("1 test failed".to_owned())),

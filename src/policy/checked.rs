@@ -115,10 +115,13 @@ impl Rule {
     /// has the smaller one's in it.
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit into an f64")]
     pub fn samples(&self, request_id: &str) -> bool {
+        if self.sampling >= 1.0 {
+            return true;
+        }
         let mut hasher = blake3::Hasher::new_derive_key("wardline rule sample v1");
         let mut eight = [0; 8];
         hasher.update(self.id.as_bytes()).update(b"\0").update(request_id.as_bytes()).finalize_xof().fill(&mut eight);
-        self.sampling >= 1.0 || ((u64::from_le_bytes(eight) >> 11) as f64 / (1u64 << 53) as f64) < self.sampling
+        ((u64::from_le_bytes(eight) >> 11) as f64 / (1u64 << 53) as f64) < self.sampling
     }
 
     /// The bounds that hold for texts of an origin; none for a guard that has no scores.
@@ -178,6 +181,16 @@ pub struct Stages {
     pub input: bool,
     /// Answers, before they go down.
     pub output: bool,
+}
+
+impl Stages {
+    /// Where the texts of an answer can come from.
+    pub(super) const OF_ANSWERS: [Origin; 4] = [Origin::Output, Origin::Reasoning, Origin::ToolArgs, Origin::Other];
+
+    /// Whether a text of this origin can come in one of them.
+    pub fn meet(self, origin: Origin) -> bool {
+        self.input && origin != Origin::Output || self.output && Self::OF_ANSWERS.contains(&origin)
+    }
 }
 
 /// What a hit leads to, mildest first.

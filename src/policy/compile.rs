@@ -240,11 +240,7 @@ fn revise(
         return Err(source.problem(place.referenced, message));
     }
     let rounds = source.within(written.rounds.as_ref(), 1, (1, 16))?;
-    let upstream = written.upstream.as_ref().map(|upstream| named_upstream(source, upstream, known)).transpose()?;
-    let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
-    if let (Some(upstream), None) = (&written.upstream, &model) {
-        return Err(source.problem(upstream.referenced, NEEDS_MODEL));
-    }
+    let (upstream, model) = another(source, written.upstream.as_ref(), written.model.as_ref(), known)?;
     let timeout = source.duration(written.timeout.as_ref(), Duration::from_secs(30))?;
     let max_tokens = source.within(written.max_tokens.as_ref(), 4096, (16, 1 << 20))?;
     let shadow = source.within(written.shadow.as_ref(), 0.0, (0.0, 1.0))?;
@@ -262,6 +258,24 @@ fn named_upstream(source: Source<'_>, written: &Spanned<String>, known: &Known) 
     Err(source.problem(written.referenced, format!("unknown upstream `{}`, {told}", written.value)))
 }
 
+/// Upstream and model in place of those that answered.
+fn another(
+    source: Source<'_>,
+    upstream: Option<&Spanned<String>>,
+    model: Option<&Spanned<String>>,
+    known: &Known,
+) -> Result<(Option<String>, Option<String>), Problem> {
+    let named = upstream.map(|upstream| named_upstream(source, upstream, known)).transpose()?;
+    let model = model.map(|model| source.said(model)).transpose()?;
+    match (upstream, &model) {
+        (Some(upstream), None) => {
+            let message = "another upstream needs a `model`: the one that answered need not be known there";
+            Err(source.problem(upstream.referenced, message))
+        }
+        _ => Ok((named, model)),
+    }
+}
+
 fn compare(
     source: Source<'_>,
     written: &schema::Compare,
@@ -272,18 +286,11 @@ fn compare(
         let message = "nobody judges: expected `judge.model`, and principles to judge by under `constitution`";
         return Err(source.problem(place.referenced, message));
     }
-    let upstream = written.upstream.as_ref().map(|upstream| named_upstream(source, upstream, known)).transpose()?;
-    let model = written.model.as_ref().map(|model| source.said(model)).transpose()?;
-    if let (Some(upstream), None) = (&written.upstream, &model) {
-        return Err(source.problem(upstream.referenced, NEEDS_MODEL));
-    }
+    let (upstream, model) = another(source, written.upstream.as_ref(), written.model.as_ref(), known)?;
     let timeout = source.duration(written.timeout.as_ref(), Duration::from_mins(1))?;
     let max_tokens = source.within(written.max_tokens.as_ref(), 1024, (16, 1 << 20))?;
     Ok(CompareSettings { rate, upstream, model, timeout, max_tokens })
 }
-
-/// What is wrong with another upstream under the name of no model.
-const NEEDS_MODEL: &str = "another upstream needs a `model`: the one that answered need not be known there";
 
 fn pairs(
     source: Source<'_>,

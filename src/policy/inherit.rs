@@ -134,8 +134,7 @@ fn chain(first: Link) -> Result<Vec<Link>, Problem> {
 }
 
 fn base_path(path: &Path, name: &str) -> Result<PathBuf, String> {
-    let yaml = Path::new(name).extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-    if yaml && Path::new(name).is_relative() {
+    if yaml::is_yaml(Path::new(name)) && Path::new(name).is_relative() {
         return Ok(beside(path, name));
     }
     Err(format!("expected the path of a `*.yaml` file, relative to this one, found `{name}`"))
@@ -145,9 +144,8 @@ fn base_path(path: &Path, name: &str) -> Result<PathBuf, String> {
 fn unread(path: &Path, error: &std::io::Error) -> String {
     let message = format!("{}: {error}", path.display());
     let entries = path.parent().and_then(|dir| fs::read_dir(dir).ok()).into_iter().flatten().filter_map(Result::ok);
-    let yaml = |name: &String| Path::new(name).extension().is_some_and(|end| end == "yaml" || end == "yml");
-    let mut names: Vec<String> =
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(yaml).collect();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| yaml::is_yaml(Path::new(name))).collect();
     names.sort();
     match path.file_name().and_then(|name| name.to_str()) {
         Some(name) if !names.is_empty() && error.kind() == std::io::ErrorKind::NotFound => {
@@ -270,11 +268,11 @@ impl Removal<'_> {
         let mut base = without(self.base.clone(), &["name", "rollout", "extends", "remove"]);
         let Some(Remove { rules, principles, perspectives, cases, tests, settings }) = remove else { return base };
         for (what, path, by, names) in [
-            ("rule", ["", "rules"], "id", rules),
-            ("principle", ["constitution", "principles"], "id", principles),
-            ("perspective", ["constitution", "perspectives"], "id", perspectives),
-            ("case", ["constitution", "cases"], "prompt", cases),
-            ("test", ["", "tests"], "name", tests),
+            ("rule", &["rules"][..], "id", rules),
+            ("principle", &["constitution", "principles"], "id", principles),
+            ("perspective", &["constitution", "perspectives"], "id", perspectives),
+            ("case", &["constitution", "cases"], "prompt", cases),
+            ("test", &["tests"], "name", tests),
         ] {
             for name in names {
                 match self.item(&base, what, path, by, name) {
@@ -292,19 +290,9 @@ impl Removal<'_> {
         base
     }
 
-    fn item(
-        &self,
-        base: &Node,
-        what: &str,
-        [section, list]: [&str; 2],
-        by: &str,
-        name: &Spanned<String>,
-    ) -> Result<Node, Problem> {
+    fn item(&self, base: &Node, what: &str, path: &[&str], by: &str, name: &Spanned<String>) -> Result<Node, Problem> {
         let items = |node: &Node| -> Vec<String> {
-            let section = if section.is_empty() { Some(node) } else { node.get(section) };
-            let Some(Kind::List(items)) = section.and_then(|of| of.get(list)).map(|list| &list.kind) else {
-                return Vec::new();
-            };
+            let Some(Kind::List(items)) = at(node, path).map(|list| &list.kind) else { return Vec::new() };
             items.iter().filter_map(|item| item.get(by)?.text().map(str::to_owned)).collect()
         };
         let known = items(base);
@@ -318,8 +306,7 @@ impl Removal<'_> {
                 format!("{what} `{}` is removed and written in one file: leave one of the two out", name.value);
             return Err(self.source.problem(name.referenced, message));
         }
-        let path: Vec<&str> = [section, list].into_iter().filter(|part| !part.is_empty()).collect();
-        Ok(edited(base.clone(), &path, &|node| {
+        Ok(edited(base.clone(), path, &|node| {
             let Kind::List(mut items) = node.kind.clone() else { return Some(node) };
             items.retain(|item| item.get(by).and_then(Node::text) != Some(&name.value));
             Some(node.with(Kind::List(items)))
@@ -328,8 +315,7 @@ impl Removal<'_> {
 
     fn setting(&self, base: &Node, setting: &Spanned<String>) -> Result<Node, Problem> {
         let path: Vec<&str> = setting.value.split('.').collect();
-        let there = path.iter().try_fold(base, |node, part| node.get(part)).is_some();
-        if there && path.len() <= 2 {
+        if path.len() <= 2 && at(base, &path).is_some() {
             return Ok(edited(base.clone(), &path, &|_| None));
         }
         let mut known = Vec::new();
@@ -341,6 +327,10 @@ impl Removal<'_> {
         let message = format!("the base does not set `{}`, {told}", setting.value);
         Err(self.source.problem(setting.referenced, message))
     }
+}
+
+fn at<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Node> {
+    path.iter().try_fold(node, |node, part| node.get(part))
 }
 
 /// A tree with another node at a path, or without it.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::directory::{look, reach_of};
+use super::directory::Sight;
 use super::mistakes::known;
 use super::{Action, PolicyError, PolicyFile};
 
@@ -153,14 +153,13 @@ fn prose_lies_beside_the_file_that_names_it() {
         ("a.yaml", "extends: shared/base.yaml\n"),
     ]);
     assert_eq!(files.read("a.yaml").unwrap().policy.constitution.text, "Ours.");
-    let reached = reach_of(files.0.path());
-    assert_eq!(reached, [files.0.path().to_owned(), files.at("shared")]);
-    let seen = look(&reached);
+    let seen = Sight::of(files.0.path(), &[]);
+    assert_eq!(seen.dirs, [files.0.path().to_owned(), files.at("shared")]);
     files.write("shared/prose.md", "Yours now.");
-    assert_ne!(look(&reached), seen, "a watch sees it");
+    assert!(!seen.holds(&[]), "a watch sees it");
     // What is broken further down still leads to its base.
     files.write("a.yaml", "extends: shared/base.yaml\nrules: [\n");
-    assert_eq!(reach_of(files.0.path()).len(), 2);
+    assert_eq!(Sight::of(files.0.path(), &[]).dirs.len(), 2);
 }
 
 /// Each: the file, what is replaced in it, by what, and what the report then has.
@@ -304,7 +303,7 @@ fn a_chain_has_an_end() {
     }
     assert!(files.read("p7.yaml").is_ok());
     assert!(files.read("p8.yaml").map(|_| ()).unwrap_err().contains("p1.yaml:1:10: extends: a chain of more than 8"));
-    assert!(reach_of(Path::new("/no/such")).len() == 1);
+    assert!(Sight::of(Path::new("/no/such"), &[]).dirs.len() == 1);
 }
 
 proptest! {

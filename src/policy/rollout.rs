@@ -123,6 +123,9 @@ impl Plan {
     /// Whether `identity` is in the share of `candidate`. The first 64 bits of
     /// `SHA-256(of NUL candidate NUL identity)` as a fraction, under the share.
     pub fn takes(&self, candidate: &str, identity: &[u8]) -> bool {
+        if self.percent >= 100.0 {
+            return true;
+        }
         let mut hash = Sha256::new();
         for name in [self.of.as_bytes(), candidate.as_bytes()] {
             hash.update(name);
@@ -134,7 +137,7 @@ impl Plan {
         first.copy_from_slice(&digest[..8]);
         #[expect(clippy::cast_precision_loss, reason = "the lowest bits of 64 decide nothing")]
         let fraction = u64::from_be_bytes(first) as f64 / 2f64.powi(64);
-        self.percent >= 100.0 || fraction < self.percent / 100.0
+        fraction < self.percent / 100.0
     }
 }
 

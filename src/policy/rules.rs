@@ -67,14 +67,13 @@ impl Rules<'_> {
     ) -> Result<Option<Vec<Origin>>, Problem> {
         let Some(written) = written else { return Ok(None) };
         let origins: Vec<Origin> = written.value.iter().map(|origin| origin.value).collect();
-        let comes_up = origins.iter().any(|origin| *origin != Origin::Output);
-        let comes_down = origins.iter().any(|origin| OUTPUT_ORIGINS.contains(origin));
-        if stages.input && !comes_up {
+        let none_meet = |stages: Stages| !origins.iter().any(|origin| stages.meet(*origin));
+        if stages.input && none_meet(Stages { output: false, ..stages }) {
             let message = "no prompt has a text of these origins (leave `origins` out for all)";
             return Err(self.source.problem(written.referenced, message));
         }
-        if stages.output && !comes_down {
-            let words: Vec<&str> = OUTPUT_ORIGINS.iter().map(|origin| origin.as_str()).collect();
+        if stages.output && none_meet(Stages { input: false, ..stages }) {
+            let words = Stages::OF_ANSWERS.map(Origin::as_str);
             let message = format!(
                 "no answer has a text of these origins: with stage `output`, list at least one of {}, or leave \
                  `origins` out for all",
@@ -359,9 +358,6 @@ impl Rules<'_> {
         Err(self.source.problem(written.regex.referenced, message))
     }
 }
-
-/// Where the texts of an answer can come from.
-const OUTPUT_ORIGINS: [Origin; 4] = [Origin::Output, Origin::Reasoning, Origin::ToolArgs, Origin::Other];
 
 /// The calibrated names that all of the labels know.
 fn or_names(labels: &[(usize, &KnownLabel)]) -> String {

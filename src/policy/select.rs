@@ -22,7 +22,7 @@ const LEAST_DIGITS: usize = 16;
 pub struct Selector {
     /// The policy that is taken.
     pub policy: String,
-    /// Routes, by their names in metrics: `chat`, `messages`.
+    /// Routes, by their names in metrics, e.g. `chat`, `messages`.
     #[serde(default)]
     pub routes: Vec<String>,
     /// Models, as the client names them; `*` stands for any run of characters. Whoever may name a model chooses its

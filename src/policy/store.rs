@@ -1,6 +1,5 @@
 //! The policy in force: one snapshot, swapped whole, and how the last reload went.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -10,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::checked::{Known, Policy};
-use super::directory::{Seen, look, look_at_all, reach_of};
+use super::directory::Sight;
 use super::embedded::{Proof, Test};
 use super::error::PolicyError;
 use super::file::PolicyFile;
@@ -169,10 +168,10 @@ pub struct Store<A> {
     renew: Option<Box<Renew<A>>>,
     metrics: Arc<Metrics>,
     /// The directory just before it was first read: where a watch takes up.
-    at_opening: Vec<Seen>,
+    at_opening: Sight,
     current: ArcSwap<InForce<A>>,
-    /// What each policy in force comes to with its bases, for operators.
-    resolved: Mutex<BTreeMap<String, String>>,
+    /// The files of the policies in force, as they were read last.
+    files: Mutex<Vec<PolicyFile>>,
     /// What policies in force are armed with. Held for a whole reload, so that two of them cannot overtake each other.
     supply: Mutex<Supply<A>>,
     last: Mutex<LastReload>,
@@ -185,8 +184,7 @@ impl<A> Store<A> {
     /// # Errors
     /// Any mistake in any file, a missing active policy, or one that cannot be armed or fails its tests.
     pub fn open(config: &Config, known: Known, metrics: Arc<Metrics>, makers: Makers<A>) -> Result<Self, PolicyError> {
-        let mut at_opening = look(&reach_of(&config.dir));
-        at_opening.extend(look_at_all(&makers.stock.watched));
+        let at_opening = Sight::of(&config.dir, &makers.stock.watched);
         if let Some((key, reason)) = config.tenants.mistake() {
             return Err(PolicyError::Tenants { key, reason });
         }
@@ -199,7 +197,7 @@ impl<A> Store<A> {
         let Makers { arm, prove, stock, renew } = makers;
         let supply = Supply { known, arm, stock };
         let maker = Maker { supply: &supply, prove: prove.as_deref(), metrics: &metrics };
-        let (in_force, _, resolved) = made(config, &maker, None)?;
+        let (in_force, _, files) = made(config, &maker, None)?;
         let last = LastReload { at: SystemTime::now(), outcome: ReloadOutcome::Applied, problems: Vec::new() };
         let store = Self {
             config: config.clone(),
@@ -208,7 +206,7 @@ impl<A> Store<A> {
             metrics,
             at_opening,
             current: ArcSwap::from_pointee(in_force),
-            resolved: Mutex::new(resolved),
+            files: Mutex::new(files),
             supply: Mutex::new(supply),
             last: Mutex::new(last),
             last_renewal: Mutex::new(None),
@@ -279,7 +277,7 @@ impl<A> Store<A> {
     /// All that a policy in force says, those that it builds on put in, as one file; a comment on each line says where it
     /// is written.
     pub fn resolved(&self, name: &str) -> Option<String> {
-        lock(&self.resolved).get(name).cloned()
+        lock(&self.files).iter().find(|file| file.policy.name == name).map(PolicyFile::resolved)
     }
 
     /// Reads the directory again. What is sound and new is in force when this returns; of anything else the log tells,
@@ -288,8 +286,9 @@ impl<A> Store<A> {
     pub fn reload(&self) -> ReloadOutcome {
         let mut supply = lock(&self.supply);
         let renewed = self.renewed(&mut supply);
-        let (outcome, problems) = match self.replace(&supply) {
-            Ok(ReloadOutcome::Unchanged) if renewed => (ReloadOutcome::Applied, Vec::new()),
+        // What came into force with another supply was read just now.
+        let replaced = if renewed { Ok(ReloadOutcome::Applied) } else { self.replace(&supply) };
+        let (outcome, problems) = match replaced {
             Ok(outcome) => (outcome, Vec::new()),
             Err(error) => (ReloadOutcome::Refused, self.refused(&error)),
         };
@@ -313,16 +312,22 @@ impl<A> Store<A> {
         &self.config.dir
     }
 
-    pub(super) fn at_opening(&self) -> &[Seen] {
+    pub(super) fn at_opening(&self) -> &Sight {
         &self.at_opening
     }
 
-    /// The directories as they are now: all that a reload depends on.
-    pub(super) fn look(&self) -> Vec<Seen> {
-        let watched = lock(&self.supply).stock.watched.clone();
-        let mut seen = look(&reach_of(&self.config.dir));
-        seen.extend(look_at_all(&watched));
-        seen
+    /// All that a reload depends on, as it is now.
+    pub(super) fn look(&self) -> Sight {
+        Sight::of(&self.config.dir, &self.watched())
+    }
+
+    /// Whether nothing that a reload depends on has changed since.
+    pub(super) fn is_as(&self, seen: &Sight) -> bool {
+        seen.holds(&self.watched())
+    }
+
+    fn watched(&self) -> Vec<PathBuf> {
+        lock(&self.supply).stock.watched.clone()
     }
 
     /// Whether another supply is in force now. One that cannot be had, or on which a policy cannot be armed or fails its
@@ -339,8 +344,8 @@ impl<A> Store<A> {
                 let maker = Maker { supply: &fresh, prove: self.prove.as_deref(), metrics: &self.metrics };
                 match made(&self.config, &maker, None) {
                     Err(error) => (ReloadOutcome::Refused, problems(&error)),
-                    Ok((in_force, _, resolved)) => {
-                        *lock(&self.resolved) = resolved;
+                    Ok((in_force, _, files)) => {
+                        *lock(&self.files) = files;
                         self.current.store(Arc::new(in_force));
                         *supply = fresh;
                         supply.announce();
@@ -361,8 +366,8 @@ impl<A> Store<A> {
     fn replace(&self, supply: &Supply<A>) -> Result<ReloadOutcome, PolicyError> {
         let before = self.current.load_full();
         let maker = Maker { supply, prove: self.prove.as_deref(), metrics: &self.metrics };
-        let (in_force, changed, resolved) = made(&self.config, &maker, Some(&before))?;
-        *lock(&self.resolved) = resolved;
+        let (in_force, changed, files) = made(&self.config, &maker, Some(&before))?;
+        *lock(&self.files) = files;
         if !changed {
             return Ok(ReloadOutcome::Unchanged);
         }
@@ -416,12 +421,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is to be in force, whether any of it has changed, and what each policy comes to, by name.
-type Made<A> = (InForce<A>, bool, BTreeMap<String, String>);
+/// What is to be in force, whether any of it has changed, and the files of its policies.
+type Made<A> = (InForce<A>, bool, Vec<PolicyFile>);
 
-/// The policies that the configuration names and those that are rolled out over them, made anew where they have changed,
-/// whether any has, and what each comes to. Every file of the directory is checked, so that a mistake shows when it is made and not when the
-/// policy is chosen.
+/// The policies that the configuration names and those that are rolled out over them, made anew where they have changed.
+/// Every file of the directory is checked, so that a mistake shows when it is made and not when the policy is chosen.
 fn made<A>(config: &Config, maker: &Maker<'_, A>, before: Option<&InForce<A>>) -> Result<Made<A>, PolicyError> {
     let files = PolicyFile::read_all(&config.dir, &maker.supply.known)?;
     let mut changed = false;
@@ -455,10 +459,8 @@ fn made<A>(config: &Config, maker: &Maker<'_, A>, before: Option<&InForce<A>>) -
     };
     changed |= before.is_some_and(|before| plans(&before.rollouts) != plans(&rollouts));
     let in_force = InForce { policies, rollouts };
-    let resolved = in_force.all().filter_map(|snapshot| {
-        let name = &snapshot.policy.name;
-        Some((name.clone(), files.iter().find(|file| file.policy.name == *name)?.resolved()))
-    });
-    let resolved = resolved.collect();
-    Ok((in_force, changed, resolved))
+    let files =
+        files.into_iter().filter(|file| in_force.all().any(|snapshot| snapshot.policy.name == file.policy.name));
+    let files = files.collect();
+    Ok((in_force, changed, files))
 }

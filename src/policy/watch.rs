@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use super::directory::{Seen, reach_of};
+use super::directory::Sight;
 use super::store::Store;
 
 /// A writer seldom does it in one step: the directory has to be quiet for so long.
@@ -56,8 +56,8 @@ impl<A: Send + Sync + 'static> Store<A> {
         let (signals, received) = mpsc::channel();
         let mut notifier = Notifier::start(self.dir(), signals.clone());
         let store = Arc::clone(self);
-        let seen = store.at_opening().to_vec();
-        notifier.watch(&reach_of(self.dir()));
+        let seen = store.at_opening().clone();
+        notifier.watch(&seen.dirs);
         let thread = thread::Builder::new().name("policy-watch".to_owned()).spawn(move || {
             follow(&store, &received, notifier, seen);
         })?;
@@ -65,17 +65,17 @@ impl<A: Send + Sync + 'static> Store<A> {
     }
 }
 
-fn follow<A>(store: &Store<A>, received: &Receiver<Signal>, mut notifier: Notifier, mut seen: Vec<Seen>) {
+fn follow<A>(store: &Store<A>, received: &Receiver<Signal>, mut notifier: Notifier, mut seen: Sight) {
     loop {
         match received.recv_timeout(LOOK_EVERY) {
             Ok(Signal::Changed) if settled(received) => {}
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) if store.look() == seen => continue,
+            Err(RecvTimeoutError::Timeout) if store.is_as(&seen) => continue,
             Err(RecvTimeoutError::Timeout) => {}
         }
         // Looked at before it is read: what changes in between is found the next time.
-        notifier.watch(&reach_of(store.dir()));
         seen = store.look();
+        notifier.watch(&seen.dirs);
         store.reload();
     }
 }

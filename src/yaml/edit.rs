@@ -9,7 +9,8 @@ use super::problem::{Frame, walk, written};
 /// The bytes of the value of `key` (e.g. `rules[1].threshold`), if it is one word or stands between brackets.
 pub(crate) fn range_of(text: &str, key: &str) -> Option<Range<usize>> {
     let mut frames: Vec<Frame> = Vec::new();
-    let mut key_seen = !key.ends_with(|c: char| c != ']');
+    // An item of a list has no key before it.
+    let mut key_seen = key.ends_with(']');
     // Where the value begins, and how many collections it lies in.
     let mut begun: Option<(usize, usize)> = None;
     for (event, span) in Parser::new_from_str(text).map_while(Result::ok) {

@@ -16,7 +16,7 @@ pub(crate) use edit::range_of;
 pub use problem::Problem;
 pub(crate) use problem::{Source, expected, ticked, value_of};
 pub use read::Unreadable;
-pub(crate) use read::{mistake_with, parse, read, text_of};
+pub(crate) use read::{is_yaml, mistake_with, parse, read, text_of};
 pub(crate) use schema::schema_of;
 pub(crate) use spanned::Spanned;
 pub(crate) use tree::{Composed, Kind, Node};

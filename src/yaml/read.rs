@@ -42,6 +42,11 @@ pub(crate) fn mistake_with(path: &Path, key: &str, message: &str) -> String {
     }
 }
 
+/// Whether a file is called like those that are read here.
+pub(crate) fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
 /// The text of a file of sensible size, in UTF-8.
 pub(crate) fn text_of(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();

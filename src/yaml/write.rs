@@ -103,7 +103,7 @@ impl Writer {
                 self.put("[");
                 for (index, item) in items.iter().enumerate() {
                     self.put(if index > 0 { ", " } else { "" });
-                    self.inline(item);
+                    self.between(item);
                 }
                 self.put("]");
             }
@@ -111,12 +111,23 @@ impl Writer {
             Kind::Map(members) => {
                 for (index, (key, value)) in members.iter().enumerate() {
                     self.put(if index > 0 { ", " } else { "{ " });
-                    self.inline(key);
+                    self.between(key);
                     self.put(": ");
-                    self.inline(value);
+                    self.between(value);
                 }
                 self.put(" }");
             }
+        }
+    }
+
+    /// A node between brackets. An alias may bring a plain text there that would not be one text among them.
+    fn between(&mut self, node: &Node) {
+        match &node.kind {
+            Kind::Scalar { text, plain: true } if text.contains([',', '[', ']', '{', '}']) => {
+                self.mark(node);
+                self.put(&quoted(text));
+            }
+            _ => self.inline(node),
         }
     }
 }
@@ -132,15 +143,18 @@ fn inline(node: &Node) -> bool {
 
 /// Whether lines under a sign say it: nothing at their ends and beginnings that such lines could not hold.
 fn in_block(text: &str) -> bool {
-    let plain = |c: char| c == '\n' || !(c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}'));
     text.contains('\n')
         && text.starts_with(|c: char| !c.is_whitespace())
         && !text.ends_with("\n\n")
-        && text.chars().all(plain)
+        && text.chars().all(|c| c == '\n' || !strange(c))
+}
+
+/// What is written by its number alone.
+fn strange(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
 }
 
 fn quoted(text: &str) -> String {
-    let strange = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
     if !text.chars().any(strange) && text.contains(['\\', '"']) {
         return format!("'{}'", text.replace('\'', "''"));
     }
@@ -183,6 +197,7 @@ mod tests {
             "a: |\n  one\n\n  two\nb: |-\n  one\n    two\nc: >\n  folded\n  line\n\n  next\nd: |+\n  kept\n\n\ne: 1\n",
             "a: plain text\n  over lines\n\n  and a break\nb: 'it''s'\nc: \"\\x1b[m\\u2028\"\nd: ''\n",
             "a: &x { b: 1, c: [2] }\nd: *x\ne:\n  - *x\n",
+            "a: &x one, two]\nb: [*x, { c: *x }]\nd: &y\n  e: f, g\nh: { i: *y }\n",
             "a: ' lead'\nb: \"\\n first\"\nc: 'null'\nd: '1'\ne: true\nf: '#no'\ng: 'a: b'\n",
             "- |\n  in a list\n  of texts\n- a: |\n    deeper\n    still\n",
             "|\n  a document\n  of text\n",

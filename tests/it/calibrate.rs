@@ -167,6 +167,7 @@ fn what_the_rows_do_not_support_is_not_written() {
             "--rule atack: expected `attack`; did you mean `attack`?",
         ),
         (&["--data", "no-such.jsonl", "--fpr", "0.05"], "no-such.jsonl: No such file"),
+        (&["--data", data, "--fpr", "0.05", "--split", "val"], "--split val: no row has it; there are none"),
     ] {
         let (code, _, stderr) = calibrate(arguments);
         assert!(code == 64 && stderr.contains(told), "{stderr}");

@@ -49,10 +49,6 @@ fn steps(document: &str) -> Vec<Step> {
 fn alike(text: &str) -> String {
     let text =
         Regex::new(r"\brev(ision)? [0-9a-f]{12}\b").unwrap().replace_all(text, "rev${1} ............").into_owned();
-    let text = Regex::new(r"\brev [0-9a-f]{12} is now [0-9a-f]{12}")
-        .unwrap()
-        .replace_all(&text, "rev ... is now ...")
-        .into_owned();
     let text = Regex::new(r"is now [0-9a-f]{12}").unwrap().replace_all(&text, "is now ............").into_owned();
     let text = Regex::new(r"[0-9]+\.[0-9]{2} s\b").unwrap().replace_all(&text, "0.00 s").into_owned();
     let text = Regex::new(r"\breq_[0-9a-f]+").unwrap().replace_all(&text, "req_...").into_owned();

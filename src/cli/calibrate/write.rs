@@ -8,6 +8,7 @@ use super::Entry;
 use crate::classify::Models;
 use crate::cli::Failed;
 use crate::cli::assemble::{armed, proving};
+use crate::cli::output::print;
 use crate::config::Config;
 use crate::policy::{Known, NewLevel, PolicyError, PolicyFile};
 
@@ -40,7 +41,7 @@ pub(super) fn write(
     replace(path, file.text(), &text).map_err(|error| Failed::Ran(format!("{}: {error}", path.display())))?;
     let (passed, before, after) = (proofs.len(), &file.policy.revision, &view.policy.revision);
     let line = format!("{}: written, {passed} tests passed, rev {before} is now {after}\n", path.display());
-    std::io::stdout().write_all(line.as_bytes()).map_err(|error| Failed::Ran(error.to_string()))
+    print(&line)
 }
 
 /// Puts another text in the place of a file at once, unless somebody has changed it meanwhile. Through links, so that what

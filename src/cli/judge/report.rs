@@ -32,10 +32,6 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn judged(&self) -> u64 {
-        self.judged
-    }
-
     pub(super) fn failed(&mut self, error: &Error) {
         let reason = match error {
             Error::Unreadable { .. } => "no judgement in the answer, asked twice",
