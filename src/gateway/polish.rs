@@ -9,9 +9,9 @@ use super::refuse::Refusal;
 use super::revise::{Case, Mended, Mending};
 use super::whole::{Asked, choices, said_in};
 use super::{Gateway, Trace};
-use crate::api::{BlockStyle, Dialect, Notice, Origin, Reply};
+use crate::api::{BlockStyle, Notice, Origin, Reply};
 use crate::guard::{Failure, Stage};
-use crate::policy::{OnError, OutputBlock, ReviseWhen};
+use crate::policy::{OnError, OutputBlock};
 
 /// What becomes of an answer that no rule objects to.
 pub(super) enum Polished {
@@ -99,11 +99,6 @@ impl Gateway {
 const RULE: &str = "revise";
 
 impl Trace {
-    /// Whether every answer is criticised.
-    pub(super) fn polishes(&self, dialect: Dialect) -> bool {
-        dialect.is_answered() && self.view.policy.revise.when == ReviseWhen::Always
-    }
-
     /// How this policy ends blocked answers.
     pub(super) fn block_style(&self) -> BlockStyle {
         match self.view.policy.respond.on_output_block {

@@ -72,7 +72,10 @@ impl Gateway {
     ) -> Response<Body> {
         let headers = upstream::downstream_headers(&answer.headers);
         let compared = trace.beside.as_ref().is_some_and(|beside| beside.looks_at_output(&trace.view));
-        let wanted = compared || trace.polishes(asked.dialect) || self.studies(&asked, trace) || self.listens(trace);
+        let wanted = compared
+            || trace.view.policy.revise.criticises_all(asked.dialect)
+            || self.studies(&asked, trace)
+            || self.listens(trace);
         if !trace.occasion.looks(Stage::Output) && !wanted {
             let body = Body::through(answer.body, Arc::clone(&trace.exchange));
             return whole::event_stream(answer.status, headers, body);

@@ -17,7 +17,7 @@ use super::{Gateway, Trace};
 use crate::api::{Call, Dialect, Echo, Ground, Limits, Origin, Reply, Segment, Transcript};
 use crate::guard::{Finding, Outcome, Stage, View};
 use crate::pairs::Said;
-use crate::policy::{Action, Mode, OnStream, ReviseWhen};
+use crate::policy::{Action, Mode, OnStream};
 use crate::telemetry::StageTimer;
 use crate::upstream;
 
@@ -54,7 +54,7 @@ impl Asked {
         let pairs = &view.policy.pairs;
         let aside = view.policy.revise.shadow > 0.0 || pairs.feedback > 0.0 || pairs.compare.rate > 0.0;
         let kept = acts(Action::Block) || acts(Action::Revise) || aside;
-        let always = view.policy.revise.when == ReviseWhen::Always;
+        let always = view.policy.revise.criticises_all(call.dialect());
         let needed = revises || always || keeps && kept;
         Self {
             stream: call.stream(),
@@ -167,7 +167,7 @@ impl Gateway {
                 self.revise(reply, (finding, findings), failed_open, (asked, client), trace).await?
             }
         };
-        if status.is_success() && action != Some("block") && trace.polishes(asked.dialect) {
+        if status.is_success() && action != Some("block") && trace.view.policy.revise.criticises_all(asked.dialect) {
             let done;
             (reply, done) = self.polish(reply, (revised, failed_open), (asked, client), trace).await?;
             action = done.or(action);

@@ -28,7 +28,7 @@ use crate::api::{Channel, Close, Dialect, Event, Lane, Origin, Transcript, Usage
 use crate::policy::{Action, OnStream};
 use lane::{Fate, LaneState, origin};
 pub use splice::{Objection, Unspliceable};
-use splice::{content, criticises, on_stream};
+use splice::{content, on_stream};
 
 /// Bytes of one stream that may wait for a verdict. A tool call or an unbroken run of text beyond it ends the stream.
 const MAX_HELD: usize = 1024 * 1024;
@@ -116,7 +116,8 @@ type Edited = (Vec<(usize, String)>, Option<Vec<u8>>);
 impl StreamGuard {
     /// A guard for one answer.
     pub fn new(guards: Guards, occasion: Occasion, dialect: Dialect, transcript: Transcript) -> Self {
-        let (on_stream, waits) = (on_stream(occasion.view(), dialect), criticises(occasion.view(), dialect));
+        let (on_stream, waits) =
+            (on_stream(occasion.view(), dialect), occasion.view().policy.revise.criticises_all(dialect));
         Self {
             guards,
             occasion,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::when::When;
-use crate::api::{InjectRole, Origin};
+use crate::api::{Dialect, InjectRole, Origin};
 
 /// What one policy file says, checked against the models and recognisers at hand.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -414,6 +414,13 @@ pub struct ReviseSettings {
     pub timeout: Duration,
     /// Tokens that critic and reviser may write in all rounds together.
     pub max_tokens: u32,
+}
+
+impl ReviseSettings {
+    /// Whether every answer of a dialect is criticised before anyone reads it.
+    pub fn criticises_all(&self, dialect: Dialect) -> bool {
+        dialect.is_answered() && self.when == ReviseWhen::Always
+    }
 }
 
 /// Which answers are criticised and revised before anyone reads them.

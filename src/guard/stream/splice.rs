@@ -7,7 +7,7 @@ use crate::api::{Channel, Dialect, Lane, Reply};
 use crate::guard::armed::View;
 use crate::guard::judge::Finding;
 use crate::guard::whole::Cleared;
-use crate::policy::{Action, Mode, OnStream, ReviseWhen, Rule};
+use crate::policy::{Action, Mode, OnStream, Rule};
 
 /// An answer that a rule wants revised.
 #[derive(Clone, Debug)]
@@ -132,15 +132,10 @@ pub(super) fn content(choice: u32) -> Lane {
     Lane::of(choice, Channel::Content)
 }
 
-/// Whether the policy has every answer criticised before anyone reads it.
-pub(super) fn criticises(view: &View, dialect: Dialect) -> bool {
-    dialect.is_answered() && view.policy.revise.when == ReviseWhen::Always
-}
-
 /// What a revision does to a stream: what the policy says, where a rule revises answers.
 pub(super) fn on_stream(view: &View, dialect: Dialect) -> OnStream {
     let revises = |rule: &Rule| rule.action == Action::Revise && rule.mode == Mode::Enforce;
-    if criticises(view, dialect) {
+    if view.policy.revise.criticises_all(dialect) {
         return OnStream::Hold;
     }
     if dialect.is_answered() && view.policy.rules.iter().any(revises) {
