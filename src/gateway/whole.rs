@@ -217,16 +217,9 @@ impl Gateway {
         if coding.is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
             return Err(Refusal::unreadable_answer("a content-encoding that was not asked for"));
         }
-        let limit = self.config.max_answer_bytes;
         let mut body = answer.body;
-        let mut bytes = bytes::BytesMut::new();
-        while let Some(chunk) = body.chunk().await {
-            bytes.extend_from_slice(&chunk?);
-            if bytes.len() > limit {
-                return Err(Refusal::unreadable_answer("it is larger than the limit for whole answers"));
-            }
-        }
-        Ok(bytes.freeze())
+        let whole = body.whole(self.config.max_answer_bytes).await?;
+        whole.ok_or_else(|| Refusal::unreadable_answer("it is larger than the limit for whole answers"))
     }
 
     /// Critique and revision, judged again; what still fails is refused.
