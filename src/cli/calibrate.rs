@@ -103,7 +103,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failed> {
     rows.retain(|row| heads.contains(&row.task));
     let labels: Vec<Label> = models.labels().cloned().collect();
     let targets = Targets::new(&labels, &rows).map_err(|error| Failed::Told(error.to_string()))?;
-    let values = score(&runtime, &models, &heads, &rows)?;
+    let values = score(&runtime, &models, &rows)?;
     let pairs: Vec<(&Row, &[f32])> = rows.iter().zip(&values).map(|(row, values)| (row, &values[..])).collect();
     let settings = Settings { rounds: arguments.resamples, seed: arguments.seed };
     let entries: Vec<Entry> = all
@@ -170,24 +170,23 @@ fn of(bounds: &[Bound], origins: Vec<Origin>) -> Wanted {
     }
 }
 
-/// The scores of each row by all models' labels, in their order; of models that no rule asks, zeros.
-fn score(runtime: &Runtime, models: &Models, heads: &BTreeSet<String>, rows: &[Row]) -> Result<Vec<Vec<f32>>, Failed> {
+/// The scores of each row by all models' labels, in their order; of models without a head of the row's task, zeros.
+fn score(runtime: &Runtime, models: &Models, rows: &[Row]) -> Result<Vec<Vec<f32>>, Failed> {
     let mut all: Vec<Vec<f32>> = vec![Vec::new(); rows.len()];
     for model in models.each() {
-        if !model.labels().iter().any(|label| heads.contains(&label.head)) {
-            for values in &mut all {
-                values.extend(vec![0.0; model.labels().len()]);
-            }
-            continue;
-        }
-        let bar = progress::bar("scoring", rows.len(), "texts");
-        let texts = rows.iter().map(|row| (Cow::Borrowed(row.text.as_str()), row.origin));
+        let has = |row: &Row| model.labels().iter().any(|label| label.head == row.task);
+        let asked: Vec<&Row> = rows.iter().filter(|row| has(row)).collect();
+        let bar = progress::bar("scoring", asked.len(), "texts");
+        let texts = asked.iter().map(|row| (Cow::Borrowed(row.text.as_str()), row.origin));
         let each = eval::score(model, texts, PLACES).inspect(|_| bar.inc(1)).collect::<Vec<eval::Scored>>();
-        let each = runtime.block_on(each);
+        let mut each = runtime.block_on(each).into_iter();
         bar.finish_and_clear();
-        for ((values, result), row) in all.iter_mut().zip(each).zip(rows) {
-            let found = result.map_err(|error| Failed::Ran(format!("the row of line {}: {error}", row.line)))?;
-            values.extend(found.values);
+        for (values, row) in all.iter_mut().zip(rows) {
+            match has(row).then(|| each.next()).flatten() {
+                Some(Ok(found)) => values.extend(found.values),
+                Some(Err(error)) => return Err(Failed::Ran(format!("the row of line {}: {error}", row.line))),
+                None => values.extend(vec![0.0; model.labels().len()]),
+            }
         }
     }
     Ok(all)
