@@ -157,6 +157,9 @@ impl Gateway {
         if matches!(arrival.route.kind, Kind::Feedback(_)) {
             return self.feedback(request).await;
         }
+        if matches!(arrival.route.kind, Kind::Declared(..)) {
+            return self.list(arrival, request, id, started).await;
+        }
         match dialect {
             Dialect::OpenAiModerations => return self.moderate(request, id, started).await,
             Dialect::OpenAiModels | Dialect::AnthropicModels => return self.list(arrival, request, id, started).await,
@@ -168,7 +171,8 @@ impl Gateway {
             self.metrics.client_retried(sdk);
         }
         let timer = StageTimer::start();
-        let limits = Limits { deployment: arrival.deployment.clone(), ..Limits::default() };
+        let deployment = arrival.deployment.clone();
+        let limits = Limits { deployment, defer_stored: true, ..Limits::default() };
         let mut call = Call::read(dialect, body, &limits)
             .inspect_err(|error| self.metrics.unscannable(dialect.route(), error.kind()))?;
         let key = intake::client_key(&head).map(Key::Sent);
@@ -177,12 +181,17 @@ impl Gateway {
         let asking = Asking { route, model, key, tenant: named, headers: Some(&head) };
         let assigned = self.policies.assign(&asking, |by| rollout::identity(by, key, &call, id));
         let view = assigned.snapshot;
+        if let Some(error) = call.undeclared(&view.policy.stored_state) {
+            self.metrics.unscannable(dialect.route(), error.kind());
+            return Err(error.clone().into());
+        }
         call.inject(&view.policy.constitution.text, view.policy.inject.inject());
         timer.stop(&self.metrics, dialect.route(), "parse");
         let sharing = sharing(upstream, tenant.as_deref(), &head);
         let about = About::of(&call, &view, sharing, tenant.as_deref());
         let beside = assigned.placed.and_then(|placed| self.rollouts.enter(placed, id, (&call, &about)));
         let exchange = Arc::new(self.record(&view, upstream, &call, started).of(self.party(tenant, &view)));
+        let unseen = call.has_unseen();
         let occasion = Occasion::new(view, about, id);
         self.policies.headers().for_each(|ours| drop(head.remove(ours)));
         let call = match self.guards.admit(&occasion, call) {
@@ -197,8 +206,14 @@ impl Gateway {
         let verdict = verdict?;
         timer.stop(&self.metrics, dialect.route(), "guard_in");
         let (failed_open, replayed) = (verdict.failed_open, verdict.replayed > 0);
-        let trace =
-            Trace { input: verdict.findings, failed_open, replayed, beside, ..Trace::new(occasion, exchange, id) };
+        let trace = Trace {
+            input: verdict.findings,
+            failed_open,
+            replayed,
+            unseen,
+            beside,
+            ..Trace::new(occasion, exchange, id)
+        };
         let mut response = match verdict.outcome {
             Outcome::Block(call, finding) | Outcome::Revise(call, finding) => trace.input_blocked(&call, &finding),
             Outcome::Pass(call) => self.forward(upstream, &arrival.target, call, head, &trace).await?,
@@ -318,6 +333,8 @@ pub(crate) struct Trace {
     failed_open: bool,
     /// Whether earlier turns were taken out of it.
     replayed: bool,
+    /// It stands on text that the provider keeps and nobody here has seen; its rows would lie.
+    unseen: bool,
     /// The roll-out whose other policy judges it, too.
     beside: Option<Arc<rollout::Beside>>,
 }
@@ -326,7 +343,8 @@ impl Trace {
     /// Of a request without a prompt.
     fn new(occasion: Occasion, exchange: Arc<Exchange>, id: &str) -> Self {
         let (view, id) = (Arc::clone(occasion.view()), id.to_owned());
-        Self { view, occasion, exchange, id, input: Vec::new(), failed_open: false, replayed: false, beside: None }
+        let (input, failed_open, replayed, unseen, beside) = (Vec::new(), false, false, false, None);
+        Self { view, occasion, exchange, id, input, failed_open, replayed, unseen, beside }
     }
 
     /// What a client is told about a finding, as far as the policy lets it.

@@ -10,6 +10,7 @@ use crate::api::error::ReadError;
 use crate::api::ground::Ground;
 use crate::api::json::{Edits, Json, Kind, Mode, Value};
 use crate::api::segment::Segment;
+use crate::api::stored::Stored;
 use crate::api::turn::Silenced;
 use crate::api::{anthropic, completions, inputs, openai, responses};
 
@@ -32,6 +33,8 @@ pub(crate) struct Head {
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
     pub(crate) choices: u32,
+    /// What it names of the provider's store, each with why that cannot be judged.
+    pub(crate) stored: Vec<(Stored, ReadError)>,
 }
 
 /// A request that was read and understood.
@@ -94,6 +97,10 @@ impl Call {
             named.or_else(|| tool.get("name")).or_else(|| tool.get("type"))?.as_str().map(std::borrow::Cow::into_owned)
         };
         listed.filter_map(name).collect()
+    }
+
+    pub(in crate::api) fn stored(&self) -> &[(Stored, ReadError)] {
+        &self.head.stored
     }
 
     /// How many answers it asks for.

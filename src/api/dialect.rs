@@ -210,6 +210,9 @@ pub struct Limits {
     pub nodes: usize,
     /// Lets images, audio and files pass although nothing here can judge them.
     pub allow_media: bool,
+    /// Leaves it to [`Call::undeclared`](crate::api::Call::undeclared) to say whether stored state may be named; else it is an
+    /// error.
+    pub defer_stored: bool,
     /// The model, where the path names it and the body need not.
     pub deployment: Option<String>,
     /// What an answer may repeat of its request without being judged again.
@@ -218,6 +221,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { depth: 64, nodes: 200_000, allow_media: false, deployment: None, echo: Echo::default() }
+        Limits {
+            depth: 64,
+            nodes: 200_000,
+            allow_media: false,
+            defer_stored: false,
+            deployment: None,
+            echo: Echo::default(),
+        }
     }
 }

@@ -35,7 +35,7 @@ pub(in crate::api) fn read_call(
         gather.leaf(&mut draft, text);
         gather.close(draft);
     }
-    Ok((Head { model, stream: false, include_usage: false, choices: 1 }, gather.finish(0)))
+    Ok((Head { model, stream: false, include_usage: false, choices: 1, stored: Vec::new() }, gather.finish(0)))
 }
 
 /// The texts to judge, one a result; the parts of one multi-part input are one text.

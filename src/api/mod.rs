@@ -26,6 +26,7 @@ mod responses;
 pub mod sample;
 mod segment;
 pub mod sse;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod transcript;
@@ -44,4 +45,5 @@ pub use notice::{BlockStyle, Notice, Usage};
 pub use remark::{Doing, Remark, Said};
 pub use reply::Reply;
 pub use segment::{Segment, Strand};
+pub use stored::Stored;
 pub use transcript::Transcript;

@@ -6,7 +6,9 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::api::dialect::{Limits, Origin};
+use crate::api::error::ReadError;
 use crate::api::json::{Edits, Json, Kind, Mode, NodeId, Offsets, Value, escape_into, quoted, widen_over_escapes};
+use crate::api::stored::Stored;
 use crate::api::vocabulary;
 
 /// One text with one origin, made of one or more string leaves that are joined by LF.
@@ -212,6 +214,7 @@ pub(crate) struct Gather<'a> {
     doc: &'a Json,
     taken: Vec<bool>,
     segments: Vec<Segment>,
+    stored: Vec<(Stored, ReadError)>,
 }
 
 /// A segment in the making.
@@ -221,7 +224,7 @@ pub(crate) struct Draft {
 
 impl<'a> Gather<'a> {
     pub(crate) fn new(doc: &'a Json) -> Self {
-        Gather { doc, taken: vec![false; doc.len()], segments: Vec::new() }
+        Gather { doc, taken: vec![false; doc.len()], segments: Vec::new(), stored: Vec::new() }
     }
 
     pub(crate) fn draft(origin: Origin, place: impl Into<String>, choice: u32) -> Draft {
@@ -263,6 +266,19 @@ impl<'a> Gather<'a> {
     pub(crate) fn opaque(&mut self, value: Option<Value<'_>>) {
         if let Some(value) = value.filter(|value| value.as_str().is_some_and(|text| vocabulary::is_opaque(&text))) {
             self.inert(value);
+        }
+    }
+
+    /// Notes a reference to text that never passed here.
+    pub(crate) fn stored(&mut self, what: Stored, error: ReadError) {
+        self.stored.push((what, error));
+    }
+
+    /// The references so far. An error where they are not for somebody else to allow.
+    pub(crate) fn take_stored(&mut self, deferred: bool) -> Result<Vec<(Stored, ReadError)>, ReadError> {
+        match self.stored.first() {
+            Some((_, error)) if !deferred => Err(error.clone()),
+            _ => Ok(std::mem::take(&mut self.stored)),
         }
     }
 

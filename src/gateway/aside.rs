@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use serde_json::json;
 
 use super::body::Body;
 use super::intake::{self, Arrival};
 use super::refuse::{self, Refusal};
+use super::routes::Kind;
 use super::whole::Asked;
 use super::{Gateway, Trace};
 use crate::api::{Call, Dialect, Limits, render};
@@ -50,7 +52,8 @@ impl Gateway {
         Ok(response)
     }
 
-    /// Asks the provider for models. No prompt goes up; what comes down is judged like any answer.
+    /// Asks the provider for models, or for an answer that it keeps, where the policy declares that. No prompt goes up; what
+    /// comes down is judged like any answer.
     pub(super) async fn list(
         self: &Arc<Self>,
         arrival: &Arrival,
@@ -66,6 +69,11 @@ impl Gateway {
         let (route, named) = (arrival.dialect.route(), tenant.as_deref());
         let model = arrival.model.as_deref().unwrap_or_default();
         let view = self.policies.select(&Asking { route, model, key, tenant: named, headers: Some(&headers) });
+        if let Kind::Declared(_, what, reason) = arrival.route.kind
+            && !view.policy.stored_state.contains(&what)
+        {
+            return Err(Refusal::denied(reason));
+        }
         let owner = named.unwrap_or_default().to_owned();
         self.policies.headers().for_each(|ours| drop(headers.remove(ours)));
         let exchange = Arc::new(self.note(arrival.dialect, upstream.name(), started).of(self.party(tenant, &view)));
@@ -74,7 +82,8 @@ impl Gateway {
         let sent = Instant::now();
         let answer = upstream.get(&arrival.target, &headers).await;
         let answer = answer.inspect_err(|error| trace.exchange.upstream_done(sent, error.kind()))?;
-        let asked = Asked::list(arrival.dialect);
+        let mut asked = Asked::list(arrival.dialect);
+        asked.expect_echo(&json!({"instructions": trace.view.policy.constitution.text}).to_string().into());
         let mut response = self.whole(answer, &asked, &headers, &trace, sent).await?;
         trace.head(&mut response);
         Ok(response)

@@ -98,7 +98,7 @@ pub(super) fn arrive<B>(request: &Request<B>) -> Result<Arrival, Refusal> {
         Miss::Method(wanted) => Refusal::method(wanted),
     })?;
     let dialect = match route.kind {
-        Kind::Enforced(dialect) | Kind::Exempt(dialect, _) => dialect,
+        Kind::Enforced(dialect) | Kind::Exempt(dialect, _) | Kind::Declared(dialect, ..) => dialect,
         Kind::Feedback(_) => dialect_of(request),
         Kind::Denied(reason) => return Err(Refusal::denied(reason)),
     };

@@ -60,7 +60,7 @@ impl Gateway {
         let settings = &trace.view.policy.pairs;
         let word = self.policies.tenants().pairs(trace.exchange.tenant());
         let agreed = word.unwrap_or(settings.consent == policy::Consent::Operator);
-        self.pairs.is_some() && agreed && pairs::sampled(&trace.id, settings.rate)
+        self.pairs.is_some() && agreed && !trace.unseen && pairs::sampled(&trace.id, settings.rate)
     }
 
     /// Samples, scores, redacts, and hands the row to the spool. Returns at once.

@@ -5,7 +5,7 @@
 
 use http::Method;
 
-use crate::api::{Dialect, Family};
+use crate::api::{Dialect, Family, Stored};
 use crate::upstream::Provider;
 
 /// One row.
@@ -33,6 +33,8 @@ pub enum Kind {
     Enforced(Dialect),
     /// Served although no rule looks at a prompt, for a reason.
     Exempt(Dialect, &'static str),
+    /// Served like an exempt one under a policy that declares it, else refused with a 403 that says why.
+    Declared(Dialect, Stored, &'static str),
     /// Answered here, by no model: a word about an answer.
     Feedback(&'static str),
     /// Refused with a 403 that says why.
@@ -45,6 +47,7 @@ impl Kind {
         match self {
             Kind::Enforced(_) => "enforced",
             Kind::Exempt(..) | Kind::Feedback(_) => "exempt",
+            Kind::Declared(..) => "denied unless declared",
             Kind::Denied(_) => "denied",
         }
     }
@@ -53,7 +56,9 @@ impl Kind {
     pub fn reason(self) -> Option<&'static str> {
         match self {
             Kind::Enforced(_) => None,
-            Kind::Exempt(_, reason) | Kind::Feedback(reason) | Kind::Denied(reason) => Some(reason),
+            Kind::Exempt(_, reason) | Kind::Declared(_, _, reason) | Kind::Feedback(reason) | Kind::Denied(reason) => {
+                Some(reason)
+            }
         }
     }
 }
@@ -163,6 +168,7 @@ pub static ROUTES: &[Route] = &[
     exempt("/v1/models", Provider::OpenAi, Dialect::OpenAiModels, LISTS),
     exempt("/v1/models/{model}", Provider::OpenAi, Dialect::OpenAiModels, LISTS),
     Route { method: "DELETE", ..denied("/v1/models/{model}", Provider::OpenAi, TUNING) },
+    retrieved("/v1/responses/{id}", Provider::OpenAi),
     azure("/openai/deployments/{deployment}/chat/completions", Dialect::OpenAiChat),
     azure("/openai/deployments/{deployment}/completions", Dialect::OpenAiCompletions),
     azure("/openai/deployments/{deployment}/embeddings", Dialect::OpenAiEmbeddings),
@@ -172,6 +178,8 @@ pub static ROUTES: &[Route] = &[
     azure("/openai/v1/responses/input_tokens", Dialect::OpenAiTokens),
     azure("/openai/v1/completions", Dialect::OpenAiCompletions),
     azure("/openai/v1/embeddings", Dialect::OpenAiEmbeddings),
+    Route { query: VERSION, ..retrieved("/openai/responses/{id}", Provider::Azure) },
+    Route { query: VERSION, ..retrieved("/openai/v1/responses/{id}", Provider::Azure) },
     Route { query: VERSION, ..exempt("/openai/v1/models", Provider::Azure, Dialect::OpenAiModels, LISTS) },
     Route { query: VERSION, ..exempt("/openai/v1/models/{model}", Provider::Azure, Dialect::OpenAiModels, LISTS) },
     denied("/openai/*", Provider::Azure, OTHER_AZURE),
@@ -217,6 +225,11 @@ const fn azure(path: &'static str, dialect: Dialect) -> Route {
 
 const fn exempt(path: &'static str, provider: Provider, dialect: Dialect, reason: &'static str) -> Route {
     Route { method: "GET", path, provider, kind: Kind::Exempt(dialect, reason), query: &[], speaks: None }
+}
+
+const fn retrieved(path: &'static str, provider: Provider) -> Route {
+    let kind = Kind::Declared(Dialect::OpenAiResponses, Stored::Retrieve, STORED);
+    Route { method: "GET", path, provider, kind, query: &[], speaks: None }
 }
 
 const fn denied(path: &'static str, provider: Provider, reason: &'static str) -> Route {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::when::When;
-use crate::api::{Dialect, InjectRole, Origin};
+use crate::api::{Dialect, InjectRole, Origin, Stored};
 
 /// What one policy file says, checked against the models and recognisers at hand.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,6 +40,9 @@ pub struct Policy {
     pub pairs: PairSettings,
     /// How two answers are compared.
     pub judge: JudgeSettings,
+    /// What requests may name of the provider's store.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stored_state: Vec<Stored>,
     /// Model names that get a metric label of their own; all others count as `other`.
     pub models: Vec<String>,
 }

@@ -55,6 +55,7 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Compiled
     else {
         return Err(found);
     };
+    let stored_state = file.stored_state.into_iter().map(Spanned::into_value).collect();
     let models = file.models.into_iter().map(Spanned::into_value).collect();
     let (description, inject, input) = (one_line(&file.description), file.inject.role, file.input);
     let revision = String::new();
@@ -71,6 +72,7 @@ pub(super) fn compile(path: &Path, text: &str, known: &Known) -> Result<Compiled
         revise,
         pairs,
         judge,
+        stored_state,
         models,
     };
     let sealed = policy.sealed().map_err(|error| vec![source.problem(Location::UNKNOWN, error.to_string())])?;

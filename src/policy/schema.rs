@@ -16,7 +16,7 @@ use super::{
     Action, Annotate, Consent, Disclose, InputBlock, InputMode, Mode, OnError, OnStream, OutputBlock, PromptAs,
     ReplayedBlock, ReviseWhen, Role, constitution, embedded, inherit, rollout,
 };
-use crate::api::Origin;
+use crate::api::{Origin, Stored};
 use crate::yaml::{Spanned, schema_of};
 
 /// What ids and names look like; `Source::word` says it in words.
@@ -80,6 +80,10 @@ pub(super) struct File {
     /// How two answers are compared.
     #[serde(default)]
     pub(super) judge: Judge,
+    /// What requests may name of the provider's store, although nobody here has seen what it stands for; by default nothing.
+    /// What is fetched is judged when it comes down.
+    #[serde(default)]
+    pub(super) stored_state: Vec<Spanned<Stored>>,
     /// Model names that get a metric label of their own; all others count as `other`.
     #[serde(default)]
     pub(super) models: Vec<Spanned<String>>,

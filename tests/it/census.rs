@@ -52,7 +52,7 @@ async fn every_route_does_what_the_status_page_says() {
                 assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (404, &"feedback_off".into()));
                 assert_eq!(row["reason"], reason);
             }
-            Kind::Denied(reason) => {
+            Kind::Declared(_, _, reason) | Kind::Denied(reason) => {
                 let reply = running.client().send(request(route), "{}").await;
                 assert_eq!(reply.status, 403, "{what}");
                 let message = reply.json()["error"]["message"].clone();

@@ -32,6 +32,7 @@ mod rollout;
 mod seams;
 mod session;
 mod splits;
+mod stored;
 mod streaming;
 mod strict;
 mod support;

@@ -18,6 +18,7 @@ pub(in crate::api) fn read_call(doc: &Json, limits: &Limits) -> Result<(Head, Ve
         stream: optional_bool(root, "stream", "stream")?,
         include_usage: true,
         choices: 1,
+        stored: Vec::new(),
     };
     let mut gather = Gather::new(doc);
     gather.identifier(root.get("model"));

@@ -20,6 +20,7 @@ pub(in crate::api) fn read_call(doc: &Json, limits: &Limits) -> Result<(Head, Ve
         stream: optional_bool(root, "stream", "stream")?,
         include_usage: include_usage(root)?,
         choices: answers,
+        stored: Vec::new(),
     };
     let mut gather = Gather::new(doc);
     gather.identifier(root.get("model"));

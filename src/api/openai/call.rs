@@ -52,6 +52,7 @@ fn head(root: Value<'_>, limits: &Limits) -> Result<Head, ReadError> {
         include_usage: include_usage(root)?,
         model: model(root, limits)?,
         stream: optional_bool(root, "stream", "stream")?,
+        stored: Vec::new(),
     })
 }
 

@@ -8,12 +8,13 @@ use crate::api::error::ReadError;
 use crate::api::json::{Edits, Json, Kind, Value, escape_into, quoted};
 use crate::api::responses::item::gather_item;
 use crate::api::segment::{Gather, Segment};
+use crate::api::stored::Stored;
 
 /// Members that bring in text from the provider's store, and what that text is.
-const STORED: [(&str, &str); 3] = [
-    ("previous_response_id", "an earlier conversation"),
-    ("conversation", "a conversation"),
-    ("prompt", "a prompt template"),
+const STORED: [(&str, Stored, &str); 3] = [
+    ("previous_response_id", Stored::PreviousResponseId, "an earlier conversation"),
+    ("conversation", Stored::Conversation, "a conversation"),
+    ("prompt", Stored::Prompt, "a prompt template"),
 ];
 
 pub(in crate::api) fn read_call(
@@ -26,19 +27,12 @@ pub(in crate::api) fn read_call(
     if !root.is_object() {
         return Err(ReadError::wrong_type("", root, "a JSON object"));
     }
-    for (key, what) in STORED {
-        if let Some(value) = member(root, key) {
-            return Err(ReadError::stored(key, value, &format!("{what} that the provider stored")));
-        }
-    }
-    if optional_bool(root, "background", "background")? {
-        return Err(ReadError::stored("background", root, "an answer that would be fetched from the provider's store"));
-    }
+    let mut gather = Gather::new(doc);
+    stored(&mut gather, root)?;
+    let mut stored = gather.take_stored(limits.defer_stored)?;
     let stream = optional_bool(root, "stream", "stream")?;
     let unnamed = counts && member(root, "model").is_none();
     let model = if unnamed { String::new() } else { model(root, limits)? };
-    let head = Head { model, stream, include_usage: true, choices: 1 };
-    let mut gather = Gather::new(doc);
     gather.identifier(root.get("model"));
     if let Some(instructions) = member(root, "instructions") {
         if instructions.as_str().is_none() {
@@ -48,7 +42,7 @@ pub(in crate::api) fn read_call(
         gather.leaf(&mut draft, instructions);
         gather.close(draft);
     }
-    if !counts || member(root, "input").is_some() {
+    if !counts && stored.is_empty() || member(root, "input").is_some() {
         input(&mut gather, root, limits)?;
     }
     for (tool, place) in objects(root, "tools", "tools")? {
@@ -60,7 +54,23 @@ pub(in crate::api) fn read_call(
         gather.close(draft);
     }
     root.all("include").flat_map(Value::items).for_each(|item| gather.identifier(Some(item)));
-    Ok((head, gather.finish(0)))
+    stored.extend(gather.take_stored(limits.defer_stored)?);
+    Ok((Head { model, stream, include_usage: true, choices: 1, stored }, gather.finish(0)))
+}
+
+fn stored(gather: &mut Gather<'_>, root: Value<'_>) -> Result<(), ReadError> {
+    for (key, what, text) in STORED {
+        if let Some(value) = member(root, key) {
+            gather.identifier(Some(value));
+            gather.identifier(value.get("id"));
+            gather.stored(what, ReadError::stored(key, value, &format!("{text} that the provider stored")));
+        }
+    }
+    if optional_bool(root, "background", "background")? {
+        let text = "an answer that would be fetched from the provider's store";
+        gather.stored(Stored::Background, ReadError::stored("background", root, text));
+    }
+    Ok(())
 }
 
 fn input(gather: &mut Gather<'_>, root: Value<'_>, limits: &Limits) -> Result<(), ReadError> {

@@ -5,6 +5,7 @@ use crate::api::dialect::{Limits, Origin};
 use crate::api::error::ReadError;
 use crate::api::json::{Kind, Value};
 use crate::api::segment::Gather;
+use crate::api::stored::Stored;
 
 /// Types of parts and items that no text guard can judge.
 const MEDIA: [&str; 7] = [
@@ -47,9 +48,13 @@ pub(super) fn gather_item(
     }
     match kind.as_str() {
         "message" => message(gather, item, place, said)?,
-        "item_reference" => return Err(ReadError::stored(place, item, "an item that the provider stored")),
+        "item_reference" => {
+            gather.stored(Stored::ItemReference, ReadError::stored(place, item, "an item that the provider stored"));
+        }
         "compaction" | "compaction_summary" => {
-            return Err(ReadError::stored(place, item, "a conversation that only the provider can read"));
+            gather.opaque(item.get("encrypted_content"));
+            let error = ReadError::stored(place, item, "a conversation that only the provider can read");
+            gather.stored(Stored::Compaction, error);
         }
         "reasoning" => {
             gather.opaque(item.get("encrypted_content"));

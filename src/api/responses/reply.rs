@@ -34,6 +34,7 @@ pub(in crate::api) fn read_reply(doc: &Json, limits: &Limits) -> Result<(Imprint
             gather_item(&mut gather, item, &place, Some(Origin::Output), limits)?;
         }
     }
+    gather.take_stored(false)?;
     let imprint = Imprint { model: identifier(root, "model").unwrap_or_default(), usage: usage(root) };
     Ok((imprint, gather.finish(Segment::WHOLE)))
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::api::json::quoted;
 use crate::api::tests::{MARKER, limits, marked, tree};
-use crate::api::{Call, Dialect, InjectRole, Limits, Origin, ReadError};
+use crate::api::{Call, Dialect, InjectRole, Limits, Origin, ReadError, Stored};
 
 const CHAT: &[u8] = include_bytes!("../../../tests/fixtures/chat_request.json");
 const MESSAGES: &[u8] = include_bytes!("../../../tests/fixtures/messages_request.json");
@@ -332,6 +332,16 @@ fn what_stands_for_stored_text_is_refused() {
     for key in ["previous_response_id", "conversation", "prompt", "background", "instructions"] {
         assert!(with(key, json!(null)).is_ok(), "{key}");
     }
+    let deferring = Limits { defer_stored: true, ..limits() };
+    let body = json!({"model": "m", "previous_response_id": "resp_1", "background": true,
+        "input": [{"type": "item_reference", "id": "msg_1"}, {"role": "user", "content": "hi"}]});
+    let call = Call::read(Dialect::OpenAiResponses, body.to_string().into(), &deferring).unwrap();
+    let missing = |declared: &[Stored]| call.undeclared(declared).map(|error| error.place().to_owned());
+    assert_eq!(missing(&[]).as_deref(), Some("previous_response_id"));
+    assert_eq!(missing(&[Stored::PreviousResponseId, Stored::Retrieve]).as_deref(), Some("background"));
+    assert_eq!(missing(&[Stored::PreviousResponseId, Stored::Background]).as_deref(), Some("input[0]"));
+    assert_eq!(missing(&[Stored::Background, Stored::ItemReference, Stored::PreviousResponseId]), None);
+    assert!(call.has_unseen() && call.segments().iter().any(|segment| segment.text == "hi"));
     let image = json!({"type": "input_image", "image_url": "data:image/png;base64,AAAA"});
     for media in [
         json!([{"role": "user", "content": [image]}]),

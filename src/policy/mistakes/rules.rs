@@ -16,6 +16,12 @@ fn names_that_do_not_exist() {
             ),
             ("- id: harm\n", "- idd: harm\n", "20:5", &["rules[1]: unknown field `idd`", "did you mean `id`?"]),
             ("pairs:", "pair:", "35:1", &["unknown field `pair`, expected one of", "did you mean `pairs`?"]),
+            (
+                "pairs:",
+                "stored_state: [conversaton]\npairs:",
+                "35:16",
+                &["stored_state[0]: unknown value `conversaton`", "did you mean `conversation`?"],
+            ),
             ("role: auto", "position: first", "11:11", &["inject: unknown field `position`, expected `role`"]),
             (
                 "action: block",
